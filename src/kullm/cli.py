@@ -1,0 +1,265 @@
+"""The command line: a verb a stage, each from files to files, and `run`, which does them all."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kullm import __version__
+from kullm.errors import KullmError
+
+if TYPE_CHECKING:
+    pass
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Build an instruction-following model for your language: English rows in, a tuned and judged model out.\n\n"
+    "Try it first: kullm demo. Files are .jsonl or .parquet; what was paid for is kept in a memory and not paid again.",
+)
+
+Out = Annotated[Path, typer.Option("-o", "--out", help="The file to write: .jsonl or .parquet.")]
+Memory = Annotated[Path, typer.Option(help="Where paid answers are kept; the same command goes on from there.")]
+Failures = Annotated[Path | None, typer.Option(help="A .jsonl file for what was rejected, with the reasons.")]
+
+
+@app.command()
+def load(
+    what: Annotated[list[str], typer.Argument(help="Files (.json, .jsonl, .parquet) or names, such as dolly.")],
+    out: Out,
+    format: Annotated[
+        str | None, typer.Option(help="alpaca, dolly, sharegpt, self-instruct; found out if left.")
+    ] = None,
+    licence: Annotated[str, typer.Option(help="The licence of the files' rows.")] = "",
+    failures: Failures = None,
+) -> None:
+    """Read instruction data of any known format into rows.
+
+    Example: kullm load alpaca_data.json dolly.jsonl -o english.jsonl
+    """
+    from kullm.sources import load, save
+
+    save(load(*what, format=format, licence=licence, failures=failures), out)
+
+
+@app.command()
+def translate(
+    rows: Annotated[Path, typer.Argument(help="Rows, as kullm load writes them.")],
+    out: Out,
+    translator: Annotated[str, typer.Option(help="A translator, such as deepl or recorded:pairs.tmx.")] = "deepl",
+    server_url: Annotated[str | None, typer.Option(help="Another server of the same service.")] = None,
+    source: Annotated[str, typer.Option("--from", help="The language of the rows (ISO 639-1).")] = "en",
+    to: Annotated[str, typer.Option(help="The language to translate into.")] = "ko",
+    fields: Annotated[str, typer.Option(help="What to translate.")] = "instruction,input,output",
+    memory: Memory = Path("kullm-memory.sqlite"),
+    failures: Failures = None,
+) -> None:
+    """Translate rows, each distinct text once.
+
+    Example: kullm translate english.jsonl -o korean.jsonl --to ko
+    """
+    from kullm import plugins
+    from kullm.sources import load, save
+    from kullm.translators import translate
+
+    engine = plugins.find("translators", translator, **({"server_url": server_url} if server_url else {}))
+    names = [name.strip() for name in fields.split(",")]
+    done = translate(
+        load(str(rows)), engine, to=to, source=source, fields=names, memory=memory, failures=failures
+    )  # fmt: skip
+    save(done, out)
+
+
+@app.command()
+def keep(
+    rows: Annotated[Path, typer.Argument(help="Rows.")],
+    out: Out,
+    filter: Annotated[list[str], typer.Option(help="A filter; may be given several times.")] = [
+        "langid",
+        "min-length:10",
+    ],
+) -> None:
+    """Keep the rows that every filter keeps (the paper's: Korean by langid, at least 10 characters).
+
+    Example: kullm keep korean.jsonl -o kept.jsonl --filter langid:ko --filter min-length:10
+    """
+    from kullm.filters import keep
+    from kullm.sources import load, save
+
+    save(keep(load(str(rows)), *filter, rejected=rejected), out)
+
+
+@app.command()
+def train(
+    rows: Annotated[Path, typer.Argument(help="Rows.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder for the adapter; the same command goes on.")],
+    settings: Annotated[list[str] | None, typer.Argument(help="Settings, such as epochs=3 rank=8.")] = None,
+    base: Annotated[str, typer.Option(help="The base model: a hub id or a folder.")] = "EleutherAI/polyglot-ko-5.8b",
+    template: Annotated[str, typer.Option(help="The prompt template.")] = "kullm",
+    failures: Failures = None,
+) -> None:
+    """Tune a model on
+    rows with LoRA, the loss on the outputs only.
+
+    Example: kullm train kept.jsonl -o model --base EleutherAI/polyglot-ko-5.8b epochs=5 batch=256
+    """
+    import yaml
+
+    from kullm import plugins
+    from kullm.sources import load
+
+    pairs = (setting.partition("=") for setting in settings or [])
+    values = {name: yaml.safe_load(value) for name, _, value in pairs}
+    trainer = plugins.find("trainers", "polyglot-lora", base, **values)
+    trainer.train(load(str(rows)), plugins.find("templates", template), out, failures=failures)
+
+
+@app.command()
+def answer(
+    questions: Annotated[Path, typer.Argument(help="Questions: rows whose outputs are the references.")],
+    out: Out,
+    model: Annotated[list[str], typer.Option(help="huggingface:FOLDER-OR-ID or openai:NAME; several times if wanted.")],
+    base_url: Annotated[str | None, typer.Option(help="Another OpenAI-compatible server.")] = None,
+    memory: Memory = Path("kullm-memory.sqlite"),
+) -> None:
+    """Let models answer questions.
+
+    Example: kullm answer questions.jsonl -o answers.jsonl --model huggingface:model --model openai:gpt-4
+    """
+    from kullm.answers import answer
+    from kullm.sources import load, save
+
+    models = [_model(name, base_url) for name in model]
+    save(answer(models, load(str(questions)), memory=memory), out)
+
+
+@app.command()
+def judge(
+    answers: Annotated[Path, typer.Argument(help="Answers of kullm answer, or any with instruction, input, answer.")],
+    out: Out,
+    judge: Annotated[str, typer.Option(help="gpt-4 (the paper's), or reference, which needs no key.")] = "gpt-4",
+    model: Annotated[str, typer.Option(help="The model that judges, for gpt-4.")] = "",
+    base_url: Annotated[str | None, typer.Option(help="Another OpenAI-compatible server, for gpt-4.")] = None,
+    name: Annotated[str, typer.Option(help="What to call the model of answers that name none.")] = "",
+    memory: Memory = Path("kullm-memory.sqlite"),
+    failures: Failures = None,
+) -> None:
+    """Score answers by a judge's criteria.
+
+    Example: kullm judge answers.jsonl -o scores.jsonl --judge gpt-4
+    """
+    from kullm import plugins
+    from kullm.answers import load_answers
+    from kullm.judges import judge as score
+    from kullm.sources import save
+
+    asked = [_model(f"openai:{model or 'gpt-4'}", base_url)] if model or base_url else []
+    engine = plugins.find("judges", judge, *asked)
+    save(score(load_answers(answers, name), engine, memory=memory, failures=failures), out)
+
+
+@app.command()
+def report(
+    scores: Annotated[Path, typer.Argument(help="Scores of kullm judge.")],
+    answers: Annotated[Path | None, typer.Option(help="The answers, to be shown side by side in the page.")] = None,
+    out: Annotated[list[Path] | None, typer.Option("-o", "--out", help="A file to write: .md, .html or .json.")] = None,
+    title: Annotated[str, typer.Option(help="What the report is called.")] = "Evaluation",
+) -> None:
+    """Show the table of an evaluation: each mean with its 95 % interval.
+
+    Example: kullm report scores.jsonl --answers answers.jsonl -o report.html -o report.md
+    """
+    from kullm.answers import load_answers
+    from kullm.reports import report
+    from kullm.sources import read
+
+    table = report(read(scores), load_answers(answers) if answers else None, title=title)
+    for path in out or []:
+        table.save(path)
+    print(table)
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(help="The run file (YAML).")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Settings, such as train.epochs=3.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The run's folder; runs/NAME if left out.")] = None,
+    base: Annotated[str | None, typer.Option(help="Another base model: a hub id or a folder.")] = None,
+) -> None:
+    """Carry out a run file, from the rows to the report; go on where it stopped.
+
+    Example: kullm run recipe.yaml train.epochs=3
+    """
+    from kullm.recipe import run
+
+    print(run(recipe, out, [*([f"train.base={base}"] if base else []), *(overrides or [])]))
+
+
+@app.command()
+def demo(
+    overrides: Annotated[list[str] | None, typer.Argument(help="Settings, such as train.epochs=3.")] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The run's folder.")] = Path("runs/kullm-demo"),
+    base: Annotated[str | None, typer.Option(help="Another base model: a hub id or a folder.")] = None,
+) -> None:
+    """Do the whole river on small data that ships with kullm: translate, filter, tune, answer, judge, report.
+
+    It needs no key and no network with kullm[demo]; with DEEPL_AUTH_KEY it translates with DeepL (about 60,000
+    characters), with OPENAI_API_KEY GPT-4 judges. It is kullm run on a run file inside the package.
+    """
+    run(Path(__file__).parent / "demo" / "recipe.yaml", overrides, out, base)
+
+
+@app.command()
+def plugins() -> None:
+    """Show the installed plug-ins, by kind, and the packages that brought them."""
+    from kullm.plugins import GROUPS, available
+
+    for kind in GROUPS:
+        print(f"{kind}:")
+        for plugin in available(kind).values():
+            print(f"  {plugin.name:<24}{plugin.target}  ({plugin.package})")
+
+
+@app.command()
+def version() -> None:
+    """Say which kullm this is."""
+    print(f"kullm {__version__}")
+
+
+def _model(name: str, base_url: str | None) -> Any:
+    from kullm import plugins
+
+    kind = name.partition(":")[0]
+    return plugins.find("models", name, **({"base_url": base_url} if base_url and kind == "openai" else {}))
+
+
+def main() -> None:
+    """The entry point: errors become one message and an exit code (2 usage, 4 service, 130 interrupted)."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("      %(message)s"))
+    logging.getLogger("kullm").addHandler(handler)
+    logging.getLogger("kullm").setLevel(logging.INFO)
+    try:
+        code = app(standalone_mode=False) or 0
+    except KullmError as error:
+        print(f"kullm: {error}", file=sys.stderr)
+        code = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        command = " ".join(["kullm", *sys.argv[1:]])
+        print(f"\nkullm: stopped; what is done is kept. To go on: {command}", file=sys.stderr)
+        sys.stdout.flush()
+        os._exit(130)  # a model may still be busy in a thread, and nothing of it is wanted any more
+    except BrokenPipeError:
+        os._exit(1)
+    except typer.Exit as error:
+        code = error.exit_code
+    sys.exit(code)

@@ -1,0 +1,65 @@
+"""Names to plug-ins, by entry point. Consulted only when a string is given; in Python, pass the object.
+
+A name may carry one argument after a colon: "recorded:pairs.jsonl", "openai:gpt-4o", "huggingface:out/model".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from kullm.errors import UnknownPlugin, UsageError
+
+GROUPS = ("sources", "translators", "filters", "templates", "trainers", "models", "judges")
+"""The kinds of plug-in; the entry-point group of a kind is "kullm." and its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """An installed plug-in: its kind, its name, the object that it names and the package that brought it."""
+
+    kind: str
+    name: str
+    target: str
+    package: str
+
+
+def available(kind: str) -> dict[str, Plugin]:
+    """The plug-ins of one kind by name. Two packages that claim one name are an error that names both."""
+    found: dict[str, Plugin] = {}
+    for point in entry_points(group=f"kullm.{kind}"):
+        plugin = Plugin(kind, point.name, point.value, _package(point))
+        other = found.setdefault(point.name, plugin)
+        if other != plugin:
+            raise UsageError(
+                f"Two packages claim the name {point.name!r} among the {kind}: {other.package} and {plugin.package}.",
+                next=f"Uninstall one of them: pip uninstall {plugin.package}",
+            )
+    return dict(sorted(found.items()))
+
+
+def find(kind: str, name: str, *arguments: Any, **settings: Any) -> Any:
+    """The plug-in `name` of a kind; where it is a class, made with the arguments.
+
+    Raises `UnknownPlugin` with the names that there are, `UsageError` where the arguments do not fit.
+    """
+    name, colon, argument = name.partition(":")
+    plugins = available(kind)
+    if name not in plugins:
+        raise UnknownPlugin(f"There is no {kind[:-1]} {name!r}.", next=f"There are: {', '.join(plugins) or 'none'}.")
+    plugin = plugins[name]
+    try:
+        target = EntryPoint(plugin.name, plugin.target, f"kullm.{kind}").load()
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"The {kind[:-1]} {name!r} of the package {plugin.package} does not load: {error}") from error
+    if not isinstance(target, type) and not (colon or arguments or settings):
+        return target
+    try:
+        return target(*([argument] if colon else []), *arguments, **settings)
+    except TypeError as error:
+        raise UsageError(f"The {kind[:-1]} {name!r}: {error}.") from error
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "unknown"

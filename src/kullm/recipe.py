@@ -1,0 +1,325 @@
+"""The run file: the whole river in one YAML file, and `run`, which carries it out and goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kullm import __version__, plugins
+from kullm.answers import answer
+from kullm.errors import InputError, MissingKey, UsageError
+from kullm.filters import keep
+from kullm.judges import judge
+from kullm.models import HuggingFace
+from kullm.reports import Report, report
+from kullm.rows import TEXT_FIELDS
+from kullm.sources import load, read, save
+from kullm.trainers import Checkpoint, PolyglotLoRA
+from kullm.translators import translate
+
+Plugin = str | dict[str, Any]
+"""A plug-in in a run file: its name, or its name with its settings: {recorded: [a.jsonl]}, {min-length: 10}."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Part):
+    """What to load: files or names of sources, and the licence of the files."""
+
+    load: list[str] = Field(min_length=1)
+    format: str | None = None
+    licence: str = ""
+
+
+class Translate(_Part):
+    """With what to translate; `without_key` serves where the translator's key is not set."""
+
+    translator: Plugin = "deepl"
+    without_key: Plugin | None = None
+    source: str = "en"
+    to: str = "ko"
+    fields: tuple[str, ...] = TEXT_FIELDS
+
+
+class Train(_Part):
+    """The trainer's settings by name: those of `PolyglotLoRA`, and the template."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    base: str = "EleutherAI/polyglot-ko-5.8b"
+    template: str = "kullm"
+
+
+class Answers(_Part):
+    """Who answers: "base", "tuned", or any model plug-in; and how the two decode."""
+
+    models: list[Literal["base", "tuned"] | Plugin] = ["base", "tuned"]
+    beams: int = 4
+    repetition_penalty: float = 1.4
+    max_new_tokens: int = 400
+    batch: int = 8
+
+
+class Judging(_Part):
+    """Who judges; `without_key` serves where the judge's key is not set."""
+
+    judge: Plugin = "gpt-4"
+    without_key: Plugin | None = None
+
+
+class Reporting(_Part):
+    """What the report is called."""
+
+    title: str = "Evaluation"
+
+
+class Recipe(_Part):
+    """A run file. Every part but the rows and the questions has the paper's settings as its defaults."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    rows: Source
+    questions: Source
+    translate: Translate = Translate()
+    keep: list[Plugin] = ["langid", {"min-length": 10}]
+    train: Train = Train()
+    answer: Answers = Answers()
+    judge: Judging = Judging()
+    report: Reporting = Reporting()
+
+
+def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The run file at `path`, with `overrides` such as "train.epochs=3" put in.
+
+    Raises `InputError` that names the file and the key or line that is wrong.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} is not to be read: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a YAML file: {error}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected keys and values (name, rows, questions, …).")
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise UsageError(f"{override!r} is not an override; write key=value, such as train.epochs=3.")
+        *parts, last = key.split(".")
+        place = content
+        for part in parts:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise UsageError(f"{override!r}: {part} holds no keys.")
+        place[last] = yaml.safe_load(value)
+    try:
+        recipe = Recipe.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"{path}: {where}: {first['msg']}.", next=_known(where)) from None
+    unknown = set(recipe.train.model_extra or {}) - {field.name for field in fields(PolyglotLoRA)}
+    if unknown:
+        raise InputError(f"{path}: train.{sorted(unknown)[0]}: no such setting.", next=_known("train."))
+    return recipe
+
+
+def _known(where: str) -> str:
+    part = where.split(".")[0] if "." in where else ""
+    if part == "train":
+        names = ["template", *(field.name for field in fields(PolyglotLoRA))]
+    else:
+        model = Recipe.model_fields[part].annotation if part in Recipe.model_fields else Recipe
+        names = list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+    return f"There are: {', '.join(names)}." if names else ""
+
+
+def run(path: str | Path, out: str | Path | None = None, overrides: Sequence[str] = ()) -> Report:
+    """Carry out a run file, from the rows to the report, in the folder `out` (default: runs/NAME).
+
+    Each stage leaves its result there as a file. What is there already, made by the same settings from the same
+    files, is not made again: after an interrupt or an error the same call goes on.
+    """
+    recipe = read_recipe(path, overrides)
+    river = _River(recipe, Path(path).resolve().parent, Path(out or Path("runs") / recipe.name))
+    return river.flow()
+
+
+class _River:
+    """One run: the stages in their order, each from files to files."""
+
+    def __init__(self, recipe: Recipe, home: Path, out: Path) -> None:
+        self.recipe, self.home, self.out = recipe, home, out
+        out.mkdir(parents=True, exist_ok=True)
+        self.memory = out / "memory.sqlite"
+        self.number = 0
+        try:
+            self.done: dict[str, str] = json.loads((out / "stages.json").read_text())
+        except FileNotFoundError:
+            self.done = {}
+
+    def flow(self) -> Report:
+        recipe = self.recipe
+        english, korean, kept = (self.out / name for name in ("english.jsonl", "korean.jsonl", "kept.jsonl"))
+        questions_en, questions = self.out / "questions.en.jsonl", self.out / "questions.jsonl"
+        answers, scores = self.out / "answers.jsonl", self.out / "scores.jsonl"
+        sources = [self.path(name) for part in (recipe.rows, recipe.questions) for name in part.load]
+        self.stage("load", [recipe.rows, recipe.questions], sources, [english, questions_en], self.load)
+        self.stage(
+            "translate", self.chosen(recipe.translate), [english, questions_en], [korean, questions], self.translate
+        )
+        self.stage("keep", recipe.keep, [korean], [kept], self.keep)
+        self.stage("train", recipe.train, [kept], [self.out / "model" / "kullm.json"], self.train)
+        tuned = [self.out / "model" / "kullm.json"]
+        self.stage("answer", [recipe.answer, recipe.train.base], [questions, *tuned], [answers], self.answer)
+        self.stage("judge", self.chosen(recipe.judge), [answers], [scores], self.judge)
+        return self.report()
+
+    def stage(
+        self, name: str, settings: Any, sources: Sequence[Path], targets: Sequence[Path], work: Callable[[], None]
+    ) -> None:
+        """Do `work` unless its targets are there, made by the same settings from the same files."""
+        self.number += 1
+        made_of = json.dumps([__version__, _plain(settings), [_digest(path) for path in sources]])
+        mark = hashlib.sha256(made_of.encode()).hexdigest()[:16]
+        if self.done.get(name) == mark and all(path.exists() for path in targets):
+            say(f"[{self.number}/7] {name}: done before")
+            return
+        say(f"[{self.number}/7] {name}")
+        start = time.monotonic()
+        work()
+        self.done[name] = mark
+        part = self.out / "stages.json.part"
+        part.write_text(json.dumps(self.done, indent=1))
+        part.replace(self.out / "stages.json")
+        say(f"      {name} took {time.monotonic() - start:.1f} s")
+
+    def load(self) -> None:
+        for part, file in ((self.recipe.rows, "english.jsonl"), (self.recipe.questions, "questions.en.jsonl")):
+            rows = load(
+                *(str(self.path(name)) for name in part.load),
+                format=part.format,
+                licence=part.licence,
+                failures=self.out / file.replace(".jsonl", ".rejected.jsonl"),
+            )
+            save(rows, self.out / file)
+
+    def translate(self) -> None:
+        part = self.recipe.translate
+        engine = self.plugin("translators", part.translator, part.without_key)
+        for source, target in (("english.jsonl", "korean.jsonl"), ("questions.en.jsonl", "questions.jsonl")):
+            rows = translate(
+                load(str(self.out / source)),
+                engine,
+                to=part.to,
+                source=part.source,
+                fields=part.fields,
+                memory=self.memory,
+                failures=self.out / target.replace(".jsonl", ".untranslated.jsonl"),
+            )
+            save(rows, self.out / target)
+
+    def keep(self) -> None:
+        filters = [self.plugin("filters", one) for one in self.recipe.keep]
+        save(
+            keep(load(str(self.out / "korean.jsonl")), *filters, rejected=self.out / "rejected.jsonl"),
+            self.out / "kept.jsonl",
+        )
+
+    def train(self) -> None:
+        part = self.recipe.train
+        trainer = PolyglotLoRA(part.base, **(part.model_extra or {}))
+        rows = load(str(self.out / "kept.jsonl"))
+        template = plugins.find("templates", part.template)
+        trainer.train(rows, template, self.out / "model", failures=self.out / "untrained.jsonl")
+
+    def answer(self) -> None:
+        part, template = self.recipe.answer, plugins.find("templates", self.recipe.train.template)
+        decoding = part.model_dump(exclude={"models"})
+        models: list[Any] = []
+        for name in part.models:
+            if name == "base":
+                models.append(HuggingFace(self.recipe.train.base, template, label="base", **decoding))
+            elif name == "tuned":
+                models.append(Checkpoint(self.out / "model").model(label="tuned", **decoding))
+            else:
+                models.append(self.plugin("models", name))
+        save(answer(models, load(str(self.out / "questions.jsonl")), memory=self.memory), self.out / "answers.jsonl")
+
+    def judge(self) -> None:
+        engine = self.plugin("judges", self.recipe.judge.judge, self.recipe.judge.without_key)
+        save(judge(read(self.out / "answers.jsonl"), engine, memory=self.memory), self.out / "scores.jsonl")
+
+    def report(self) -> Report:
+        table = report(
+            read(self.out / "scores.jsonl"), read(self.out / "answers.jsonl"), title=self.recipe.report.title
+        )
+        for name in ("report.md", "report.html", "report.json"):
+            table.save(self.out / name)
+        say(f"[7/7] report: {self.out / 'report.html'}")
+        return table
+
+    def path(self, name: str) -> Path:
+        """A file named in the run file, which is relative to it."""
+        return self.home / name
+
+    def plugin(self, kind: str, wanted: Plugin, without_key: Plugin | None = None) -> Any:
+        """The plug-in that a run file names; where its key is missing, the one that it names for that case."""
+        name, arguments, settings = self.spelled(wanted)
+        try:
+            return plugins.find(kind, name, *arguments, **settings)
+        except MissingKey as error:
+            if without_key is None:
+                raise
+            say(f"      {error.what} So this run uses: {_name(without_key)}.")
+            return self.plugin(kind, without_key)
+
+    def chosen(self, part: Translate | Judging) -> list[Any]:
+        """The part's settings, and whether its plug-in has its key at this moment: another plug-in is another run."""
+        kind, wanted = ("translators", part.translator) if isinstance(part, Translate) else ("judges", part.judge)
+        name, arguments, settings = self.spelled(wanted)
+        try:
+            plugins.find(kind, name, *arguments, **settings)
+        except MissingKey:
+            return [part, "without key"]
+        return [part]
+
+    def spelled(self, wanted: Plugin) -> tuple[str, list[Any], dict[str, Any]]:
+        """Name, arguments and settings of a plug-in as a run file spells it; files are relative to the run file."""
+        if isinstance(wanted, str):
+            return wanted, [], {}
+        name, value = next(iter(wanted.items()))
+        if isinstance(value, Mapping):
+            return name, [], {key: self.resolved(one) for key, one in value.items()}
+        return name, [self.resolved(one) for one in (value if isinstance(value, list) else [value])], {}
+
+    def resolved(self, value: Any) -> Any:
+        return str(self.home / value) if isinstance(value, str) and (self.home / value).exists() else value
+
+
+def say(text: str) -> None:
+    """A line about the run, to standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _name(plugin: Plugin) -> str:
+    return plugin if isinstance(plugin, str) else next(iter(plugin))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else str(path)

@@ -1,0 +1,193 @@
+"""What travels on the river: rows, answers, judgments, failures, and the columns of a data set.
+
+Between stages rows are a `datasets.Dataset`; a plug-in sees a `Batch` of frozen `Example`s.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, MutableSequence, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+log = logging.getLogger("kullm")
+
+TEXT_FIELDS = ("instruction", "input", "output")
+"""The fields of a row that hold text for people; what is translated unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An earlier exchange of the same conversation."""
+
+    instruction: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One instruction row. `input` and `output` may be empty; `history` holds earlier turns, oldest first."""
+
+    id: str
+    instruction: str
+    input: str = ""
+    output: str = ""
+    source: str = ""
+    licence: str = ""
+    history: tuple[Turn, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A model's answer to one question, as a judge sees it.
+
+    `finish_reason` is "stop" when the model ended by itself and "length" when it was cut; `reference` may be empty.
+    """
+
+    id: str
+    model: str
+    instruction: str
+    input: str
+    text: str
+    reference: str = ""
+    finish_reason: str = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgment:
+    """A judge's scores of one answer, one value a criterion; `raw` is what the judge said, word for word."""
+
+    scores: Mapping[str, float]
+    raw: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An item that a stage could not carry on: which one, why, and what to do. Never a score, never an empty text."""
+
+    id: str
+    stage: str
+    cause: str
+    remedy: str = ""
+
+
+Failures: TypeAlias = "str | Path | MutableSequence[Failure] | None"
+"""Where failures go: a JSONL file, a list to append to, or None (they are still counted and logged)."""
+
+
+def settle(failures: Sequence[Failure], sink: Failures, *, stage: str, kept: int) -> None:
+    """Put `failures` where the caller wants them and log the count by cause; nothing is dropped in silence."""
+    if isinstance(sink, str | Path):
+        path = Path(sink)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = (json.dumps(asdict(failure), ensure_ascii=False) + "\n" for failure in failures)
+        path.write_text("".join(lines), encoding="utf-8")
+    elif sink is not None:
+        sink.extend(failures)
+    causes = Counter(failure.cause for failure in failures)
+    detail = "; ".join(f"{count} {cause}" for cause, count in causes.most_common(5))
+    more = f" ({detail}{'; …' if len(causes) > 5 else ''})" if detail else ""
+    log.info("%s: %d kept, %d rejected%s", stage, kept, len(failures), more)
+
+
+@dataclass(frozen=True)
+class Batch(Sequence[Example]):
+    """Rows as a plug-in sees them: iterate over `Example`s, or take whole columns as Arrow arrays with `column`."""
+
+    table: pa.Table
+    _examples: list[Example] = field(default_factory=list, repr=False, compare=False)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """The column `name`, one value a row, in the order of the rows."""
+        return self.table.column(name)
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
+        return self._rows()[index]
+
+    def __iter__(self) -> Iterator[Example]:
+        return iter(self._rows())
+
+    def _rows(self) -> list[Example]:
+        if not self._examples and len(self):
+            self._examples.extend(example(record) for record in self.table.to_pylist())
+        return self._examples
+
+    @classmethod
+    def of(cls, rows: Dataset | Sequence[Example]) -> Batch:
+        """All of `rows` as one batch."""
+        if isinstance(rows, Sequence) and all(isinstance(row, Example) for row in rows):
+            records = [asdict(row) for row in rows]
+            return cls(dataset(records, Example.__slots__).with_format("arrow")[:], list(rows))
+        return cls(rows.with_format("arrow")[:])  # type: ignore[union-attr]
+
+
+def example(record: Mapping[str, Any]) -> Example:
+    """The row of a data set as an `Example`. Columns that it does not know stay in the data set."""
+    history = tuple(Turn(turn["instruction"], turn["output"]) for turn in record.get("history") or ())
+    return Example(
+        id=str(record["id"]),
+        instruction=record["instruction"],
+        input=record.get("input") or "",
+        output=record.get("output") or "",
+        source=record.get("source") or "",
+        licence=record.get("licence") or "",
+        history=history,
+    )
+
+
+def answer(record: Mapping[str, Any]) -> Answer:
+    """The row of an answers data set as an `Answer`. Raises KeyError for a row without one."""
+    return Answer(
+        id=str(record["id"]),
+        model=record["model"],
+        instruction=record["instruction"],
+        input=record.get("input") or "",
+        text=record["answer"],
+        reference=record.get("reference") or "",
+        finish_reason=record.get("finish_reason") or "unknown",
+    )
+
+
+def dataset(records: Sequence[Mapping[str, Any]], columns: Sequence[str], *, numbers: Sequence[str] = ()) -> Dataset:
+    """A data set of `records` with exactly `columns`, in this order, also where there is no record.
+
+    `numbers` names the columns that hold floats; the others hold text, but for history, original and token counts.
+    """
+    import datasets
+    import pyarrow as pa
+
+    text = pa.string()
+    turn = pa.struct([("instruction", text), ("output", text)])
+    english = pa.struct([(name, text) for name in TEXT_FIELDS])
+    types: dict[str, Any] = {"history": pa.list_(turn), "original": english}
+    types |= {"tokens": pa.int64(), "prompt_tokens": pa.int64()}
+    types |= dict.fromkeys(numbers, pa.float64())
+    schema = pa.schema([(name, types.get(name, text)) for name in columns])
+    return datasets.Dataset(pa.Table.from_pylist([dict(record) for record in records], schema=schema))
+
+
+def need(rows: Dataset, columns: Sequence[str], *, stage: str) -> None:
+    """Raise one clear error when a data set lacks a column that `stage` reads."""
+    from kullm.errors import InputError
+
+    missing = [name for name in columns if name not in rows.column_names]
+    if missing:
+        raise InputError(
+            f"{stage} needs the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
+            f"this data set has {', '.join(rows.column_names) or 'none'}.",
+            next="Rows read by kullm.load have them all.",
+        )

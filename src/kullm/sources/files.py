@@ -1,0 +1,148 @@
+"""Files to records: JSON, JSON Lines and Parquet, each record with the place where it stands."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn, TypeAlias
+
+from kullm.errors import InputError
+from kullm.sources.format import kind
+
+Records: TypeAlias = Generator[tuple[str, dict[str, Any]], None, None]
+"""Records, each with the place where it stands. Close them where not all are taken: they hold a file open."""
+
+SUFFIXES = (".json", ".jsonl", ".parquet")
+"""The endings of the files that can be read."""
+
+_DEPTH = 64
+"""Levels of nesting that are read. Parsers of JSON end the process on a file of brackets that goes much deeper."""
+
+_TOKENS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+"""A string (closed or not) or a bracket; possessive, so that its time is linear in the text."""
+
+
+def records(path: Path) -> Records:
+    """Each record of a file with its place, for messages. Raises `InputError` where a file is not what it should be."""
+    try:
+        with path.open("rb") as stream:
+            yield from records_of(stream, name(path))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InputError(f"{name(path)} is not to be read: {reason}.") from None
+
+
+def records_of(stream: BinaryIO, shown: str) -> Records:
+    """Each record of an open file that is called `shown`, whose ending says what it holds."""
+    readers = {".json": _json, ".jsonl": _jsonl, ".parquet": _parquet}
+    reader = readers.get(Path(shown).suffix.lower())
+    if reader is None:
+        raise InputError(f"{shown}: expected a file that ends in {', '.join(SUFFIXES)}.")
+    place = ""
+    for place, record in reader(stream, shown):
+        if not isinstance(record, dict):
+            hint = "A list of records belongs in a file that ends in .json." if isinstance(record, list) else ""
+            raise InputError(f"{place}: expected a record (an object); {kind(record)} stands there.", next=hint)
+        yield place, record
+    if not place:
+        raise InputError(f"{shown} holds no record; expected at least one.")
+
+
+def name(path: Path) -> str:
+    """A path as text that can be written anywhere: names of files need not be valid Unicode."""
+    return str(path).encode("utf-8", "replace").decode()
+
+
+def _jsonl(stream: BinaryIO, shown: str) -> Iterator[tuple[str, Any]]:
+    first = True
+    for number, line in enumerate(stream, 1):  # a binary file is split at b"\n" alone, unlike str.splitlines
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        if not line.strip():
+            continue
+        hint = ""
+        if first and line.lstrip().startswith(b"["):
+            hint = "If this is one JSON list of records, name the file .json."
+        first = False
+        yield f"{shown}:{number}", _parse(line, shown, number, hint)
+
+
+def _json(stream: BinaryIO, shown: str) -> Iterator[tuple[str, Any]]:
+    data = stream.read().removeprefix(codecs.BOM_UTF8)
+    if not data.strip():
+        return
+    hint = "If this is one record a line, name the file .jsonl." if _looks_like_lines(data) else ""
+    top = _parse(data, shown, 1, hint)
+    if not isinstance(top, list):
+        raise InputError(f"{shown}: expected a list of records; {kind(top)} stands there.", next=hint)
+    for number, record in enumerate(top, 1):
+        yield f"{shown}, record {number}", record
+
+
+def _looks_like_lines(data: bytes) -> bool:
+    line = data.lstrip().split(b"\n", 1)[0].strip()
+    return line.startswith(b"{") and line.endswith(b"}")
+
+
+def _parquet(stream: BinaryIO, shown: str) -> Iterator[tuple[str, Any]]:
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        for batch in pq.ParquetFile(stream).iter_batches(batch_size=1000):
+            for record in batch.to_pylist():
+                number += 1
+                yield f"{shown}, row {number}", record
+    except Exception as error:  # noqa: BLE001 - a broken file makes the library raise anything
+        raise InputError(f"{shown}: expected a Parquet file: {_line(error)}") from None
+
+
+def _parse(data: bytes, shown: str, line: int, hint: str) -> Any:
+    """The value of a JSON text that starts at `line` of the file `shown`."""
+    data = data.rstrip(b" \t\r\n")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        at = line + data.count(b"\n", 0, error.start)
+        what = f"{shown}:{at}: expected UTF-8; the byte 0x{data[error.start]:02x} stands there."
+        raise InputError(what, next="Save the file as UTF-8 and load it again.") from None
+    deep = f"{shown}:{line}: expected JSON of at most {_DEPTH} levels; this is nested deeper."
+    if _too_deep(data):
+        raise InputError(deep)
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise InputError(deep) from None
+    except json.JSONDecodeError as error:
+        at = line + error.lineno - 1
+        ends = error.pos >= len(text) or error.msg.startswith("Unterminated string")
+        reason = "it ends in the middle of a value" if ends else f"{error.msg} at column {error.colno}"
+        raise InputError(f"{shown}:{at}: expected JSON; {reason}.", next=hint) from None
+    except ValueError as error:
+        raise InputError(f"{shown}:{line}: expected JSON; {_line(error)}.") from None
+
+
+def _too_deep(data: bytes) -> bool:
+    if data.count(b"[") + data.count(b"{") <= _DEPTH:
+        return False
+    depth = 0
+    for token in _TOKENS.finditer(data):
+        first = data[token.start()]
+        if first in b"[{":
+            depth += 1
+            if depth > _DEPTH:
+                return True
+        elif first in b"]}":
+            depth -= 1
+    return False
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

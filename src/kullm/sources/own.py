@@ -1,0 +1,37 @@
+"""Rows that kullm itself wrote, read back as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kullm.rows import TEXT_FIELDS, Failure
+from kullm.sources.format import Format, Record, Row, identifier, objects, row, text, wrong
+
+
+def _read(record: Record, id: str) -> Iterable[Row | Failure]:
+    more: Row = {"source": text(record, "source"), "licence": text(record, "licence")}
+    more["history"] = [
+        {key: text(turn, key, f"history[{n}].{key}") for key in ("instruction", "output")}
+        for n, turn in enumerate(objects(record, "history"))
+    ]
+    if "original" in record:
+        more["original"] = _original(record["original"])
+    if "motivation_app" in record:
+        more["motivation_app"] = text(record, "motivation_app") if record["motivation_app"] is not None else None
+    texts = (text(record, key) for key in TEXT_FIELDS)
+    yield row(identifier(record, id), *texts, reference=True, **more)
+
+
+def _original(value: object) -> dict[str, str | None] | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise wrong("original", "an object", value)
+    return {key: text(value, key, f"original.{key}") if value.get(key) is not None else None for key in TEXT_FIELDS}
+
+
+FORMAT = Format("kullm", ("id", "instruction", "output", "source", "licence"), _read)
+"""One row a record, with its own id, source and licence, and with `history`, `original` and `motivation_app`.
+
+The output may be empty: questions for evaluation are rows too.
+"""

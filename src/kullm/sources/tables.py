@@ -1,0 +1,120 @@
+"""Data sets to files and back: rows, answers and scores alike."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kullm.errors import InputError
+from kullm.rows import dataset
+from kullm.sources.files import name, records
+from kullm.sources.format import valid
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def save(rows: Dataset, path: str | Path) -> Path:
+    """Write a data set as .jsonl (UTF-8, one row a line) or .parquet, and give the path back: `load(save(rows, path))`.
+
+    The file is there whole or not at all: it is written under another name in the same folder and then renamed.
+    Raises `InputError` for another ending, for a folder that cannot be written, and for values that JSON does not have.
+    """
+    import pyarrow as pa
+
+    path = Path(path)
+    writers = {".jsonl": _write_jsonl, ".parquet": _write_parquet}
+    write = writers.get(path.suffix.lower())
+    if write is None:
+        raise InputError(f"{name(path)}: expected a name that ends in .jsonl or .parquet.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _replacing(path) as temporary:
+            write(rows, temporary)
+    except OSError as error:
+        raise InputError(f"{name(path)} is not to be written: {error.strerror or error}.") from None
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise InputError(
+            f"{name(path)} is not to be written: {error}.", next="A .parquet file holds values of every type."
+        ) from None
+    return path
+
+
+def read(path: str | Path) -> Dataset:
+    """The table of a .jsonl, .json or .parquet file as it is: its own columns, types and nulls; nothing is recognised.
+
+    The columns of JSON stand in the order in which they come first; a row that lacks one has null there.
+    Raises `InputError` with file and line for a file that is not what it should be.
+    """
+    import datasets
+    import pyarrow as pa
+
+    path = Path(path)
+    rows: list[dict[str, Any]] = []
+    columns: dict[str, None] = {}
+    if path.suffix.lower() == ".parquet":
+        return _read_parquet(path)
+    with closing(records(path)) as found:
+        for place, record in found:
+            if not valid(record):
+                raise InputError(f"{place}: expected valid Unicode; half of a surrogate pair stands in a text.")
+            columns |= dict.fromkeys(record)
+            rows.append(record)
+    known = dataset([], [column for column in columns if column in ("history", "original")]).features.arrow_schema
+    arrays = {}
+    for column in columns:
+        kind = known.field(column).type if column in known.names else None
+        try:
+            arrays[column] = pa.array([row.get(column) for row in rows], type=kind)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError, AttributeError) as error:
+            raise InputError(f"{name(path)}: expected values of one type in the column {column!r}: {error}") from None
+    if not arrays:
+        raise InputError(f"{name(path)}: expected records with fields; all of them are empty.")
+    return datasets.Dataset(pa.table(arrays))
+
+
+def _read_parquet(path: Path) -> Dataset:
+    import datasets
+    import pyarrow.parquet as pq
+
+    try:
+        with path.open("rb") as stream:
+            table = pq.ParquetFile(stream).read()
+        table.validate(full=True)  # texts that are not UTF-8 would fail only where they are used
+        return datasets.Dataset(table)
+    except Exception as error:  # noqa: BLE001 - a broken file makes both libraries raise anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{name(path)} is not to be read; expected a Parquet file: {reason}") from None
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` that takes its place at the end, and is gone if that end is not reached."""
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        yield temporary
+        with temporary.open("r+b") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_jsonl(rows: Dataset, path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _write_parquet(rows: Dataset, path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    schema = rows.features.arrow_schema
+    with pq.ParquetWriter(path, schema) as writer:
+        for table in rows.with_format("arrow").iter(batch_size=10_000):
+            writer.write_table(table.cast(schema))

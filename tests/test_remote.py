@@ -1,0 +1,450 @@
+"""`kullm.remote.run` keeps order, money and time, whatever the call does."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kullm.errors import InputError, KeyRefused, Passing, Refused, ServiceDown, UnknownOutcome, UsageError
+from kullm.remote import Limits, Memory, retry_after, run
+from kullm.remote.driver import pack
+from kullm.rows import Failure
+
+ONE = Limits()
+texts = st.lists(st.text(max_size=12), max_size=40)
+limits = st.builds(
+    Limits, items=st.integers(1, 7), bytes=st.none() | st.integers(1, 60), in_flight=st.integers(1, 5)
+)  # fmt: skip
+quick = settings(max_examples=60, deadline=None)
+
+
+def upper(batch: Sequence[str]) -> list[str | Failure]:
+    return [text.upper() for text in batch]
+
+
+def written(batch: Sequence[str], sent: list[tuple[str, ...]]) -> list[str | Failure]:
+    sent.append(tuple(batch))
+    return upper(batch)
+
+
+def outcomes(memory: Memory) -> list[str | None]:
+    return [outcome for *_, outcome in memory.calls()]
+
+
+# Order, equal items, packing
+
+
+@quick
+@given(texts, limits, st.randoms(use_true_random=False))
+def test_results_stand_in_the_order_of_the_items(items: list[str], allowed: Limits, chance: random.Random) -> None:
+    pauses = [chance.random() / 2000 for _ in range(8)]
+
+    def call(batch: Sequence[str]) -> list[str | Failure]:
+        time.sleep(pauses[len(batch) % 8])
+        return upper(batch)
+
+    assert run(call, items, identity="x", limits=allowed) == [item.upper() for item in items]
+
+
+@quick
+@given(texts, limits)
+def test_equal_items_are_sent_once_and_within_the_limits(items: list[str], allowed: Limits) -> None:
+    sent: list[tuple[str, ...]] = []
+    run(lambda batch: written(batch, sent), items * 2, identity="x", limits=allowed)
+    assert Counter(text for batch in sent for text in batch) == dict.fromkeys(items, 1)
+    for batch in sent:
+        assert len(batch) <= allowed.items
+        assert allowed.bytes is None or len(batch) == 1 or sum(len(json.dumps(text)) for text in batch) <= allowed.bytes
+
+
+@quick
+@given(texts, limits)
+def test_packing_keeps_all_texts_and_leaves_no_room_unused(items: list[str], allowed: Limits) -> None:
+    batches = list(pack(items, allowed))
+    assert [text for batch in batches for text in batch] == items
+    assert all(batches)
+    for batch, following in pairwise(batches):
+        size = sum(len(json.dumps(text)) for text in [*batch, following[0]])
+        assert len(batch) == allowed.items or (allowed.bytes is not None and size > allowed.bytes)
+
+
+def test_no_item_makes_no_call() -> None:
+    assert run(upper, [], identity="x", limits=ONE) == []
+
+
+def test_items_of_any_kind_go_by_their_key_and_results_through_save_and_load(tmp_path: Path) -> None:
+    def call(batch: Sequence[tuple[int, str]]) -> list[frozenset[str]]:
+        return [frozenset(name) for _, name in batch]
+
+    def ask() -> list[frozenset[str] | Failure]:
+        return run(
+            call, [(1, "ab"), (2, "c")], identity="x", limits=ONE, memory=tmp_path / "m.sqlite",
+            key=lambda item: item[1], save=sorted, load=frozenset,
+        )  # fmt: skip
+
+    assert ask() == [frozenset("ab"), frozenset("c")]
+    assert ask() == [frozenset("ab"), frozenset("c")]
+
+
+def test_no_more_calls_are_in_flight_than_allowed() -> None:
+    lock, now, most = threading.Lock(), 0, 0
+
+    def call(batch: Sequence[str]) -> list[str | Failure]:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.005)
+        with lock:
+            now -= 1
+        return upper(batch)
+
+    run(call, list(map(str, range(30))), identity="x", limits=Limits(in_flight=3))
+    assert most <= 3
+
+
+def test_calls_start_no_faster_than_allowed() -> None:
+    start = time.monotonic()
+    run(upper, list("abcde"), identity="x", limits=Limits(in_flight=5, per_second=20))
+    assert time.monotonic() - start >= 4 / 20
+
+
+@pytest.mark.parametrize("bad", [{"items": 0}, {"bytes": 0}, {"in_flight": 0}, {"per_second": 0.0}])
+def test_limits_that_allow_nothing_are_refused(bad: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match=next(iter(bad))):
+        Limits(**bad)
+
+
+# The memory
+
+
+@settings(quick, max_examples=25)
+@given(texts, limits)
+def test_a_second_run_sends_nothing(
+    tmp_path_factory: pytest.TempPathFactory, items: list[str], allowed: Limits
+) -> None:
+    path = tmp_path_factory.mktemp("memory") / "m.sqlite"
+    first = run(upper, items, identity="x", limits=allowed, memory=path)
+    sent: list[tuple[str, ...]] = []
+    assert run(lambda batch: written(batch, sent), items, identity="x", limits=allowed, memory=path) == first
+    assert sent == []
+
+
+def test_another_identity_is_asked_anew(tmp_path: Path) -> None:
+    path = tmp_path / "m.sqlite"
+    run(upper, ["a"], identity="x", limits=ONE, memory=path)
+    assert run(lambda batch: ["other"], ["a"], identity="y", limits=ONE, memory=path) == ["other"]
+    assert run(upper, ["a"], identity="x", limits=ONE, memory=path) == ["A"]
+
+
+def test_a_memory_that_is_given_stays_open() -> None:
+    with Memory(None) as memory:
+        run(upper, ["a", "b"], identity="x", limits=ONE, memory=memory)
+        assert len(memory) == 2
+        assert outcomes(memory) == ["answered", "answered"]
+
+
+def test_only_the_owner_may_read_the_memory(tmp_path: Path) -> None:
+    with Memory(tmp_path / "m.sqlite") as memory:
+        run(upper, ["a"], identity="x", limits=ONE, memory=memory)
+        files = list(tmp_path.iterdir())
+        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_a_file_that_is_no_memory_is_an_input_error_and_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"instruction": "a"}\n' * 100)
+    with pytest.raises(InputError, match=r"rows\.jsonl"):
+        run(upper, ["a"], identity="x", limits=ONE, memory=path)
+    assert path.read_text() == '{"instruction": "a"}\n' * 100
+
+
+def test_a_memory_of_another_version_is_an_input_error(tmp_path: Path) -> None:
+    path = tmp_path / "m.sqlite"
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA user_version=99")
+    database.close()
+    with pytest.raises(InputError, match="version 99"):
+        Memory(path)
+
+
+# Items that fail
+
+
+@quick
+@given(st.sets(st.integers(0, 60)), st.sets(st.integers(0, 60)), limits)
+def test_a_refused_item_is_found_and_all_others_are_answered_once(
+    good: set[int], bad: set[int], allowed: Limits
+) -> None:
+    answered: list[str] = []
+
+    def call(batch: Sequence[str]) -> list[str]:
+        if any(int(text) in bad for text in batch):
+            raise Refused("bad text")
+        answered.extend(batch)
+        return list(batch)
+
+    items = list(map(str, good | bad))
+    for item, result in zip(items, run(call, items, identity="x", limits=allowed), strict=True):
+        assert result == (Failure("", "call", "bad text") if int(item) in bad else item)
+    assert sorted(answered) == sorted(str(item) for item in good - bad)
+
+
+@quick
+@given(st.sets(st.integers(0, 40), min_size=1), st.sets(st.integers(0, 40)), st.sampled_from(["fewer", "more", "none"]))
+def test_a_wrong_count_never_shifts_rows(items: set[int], bad: set[int], how: str) -> None:
+    def call(batch: Sequence[str]) -> list[str]:
+        kept = [text for text in batch if how == "more" or int(text) not in bad]
+        if len(kept) < len(batch) and how == "none":
+            return []
+        return kept + [text for text in kept if int(text) in bad]
+
+    wanted = list(map(str, items))
+    for item, result in zip(wanted, run(call, wanted, identity="x", limits=Limits(items=8)), strict=True):
+        if int(item) in bad:
+            assert isinstance(result, Failure)
+            assert "sent 1 item(s)" in result.cause
+        else:
+            assert result == item
+
+
+@pytest.mark.parametrize("answer", [None, "ab", 3])
+def test_what_is_no_sequence_of_answers_is_a_failure(answer: object) -> None:
+    def call(batch: Sequence[str]) -> Any:
+        return answer
+
+    results = run(call, ["a", "b"], identity="x", limits=Limits(items=2))
+    assert all(isinstance(result, Failure) for result in results)
+
+
+def test_a_lone_surrogate_is_a_failure_and_is_not_sent() -> None:
+    sent: list[tuple[str, ...]] = []
+    results = run(lambda batch: written(batch, sent), ["a", "b\ud800", "c"], identity="x", limits=Limits(items=3))
+    assert isinstance(results[1], Failure)
+    assert (results[0], results[2], sent) == ("A", "C", [("a", "c")])
+
+
+def test_an_answer_with_a_lone_surrogate_is_a_failure() -> None:
+    with Memory(None) as memory:
+        results = run(
+            lambda batch: ["ok", "bad\ud800", "ok too"],
+            list("abc"),
+            identity="x",
+            limits=Limits(items=3),
+            memory=memory,
+        )
+        assert isinstance(results[1], Failure)
+        assert (results[0], results[2], len(memory)) == ("ok", "ok too", 2)
+
+
+def test_failures_are_handed_on_and_not_remembered(tmp_path: Path) -> None:
+    path, sent = tmp_path / "m.sqlite", list[tuple[str, ...]]()
+    cut = Failure("", "call", "cut off")
+    first = run(lambda batch: ["A", cut, "C"], list("abc"), identity="x", limits=Limits(items=3), memory=path)
+    assert first == ["A", cut, "C"]
+    assert run(lambda batch: written(batch, sent), list("abc"), identity="x", limits=ONE, memory=path) == [
+        "A",
+        "B",
+        "C",
+    ]
+    assert sent == [("b",)]
+
+
+# Services that fail
+
+
+def test_retry_after_is_a_floor_for_all_workers() -> None:
+    lock, starts, failed = threading.Lock(), list[float](), list[float]()
+
+    def call(batch: Sequence[str]) -> list[str | Failure]:
+        with lock:
+            starts.append(time.monotonic())
+        if batch[0] == "0" and not failed:
+            failed.append(time.monotonic())
+            raise Passing("slow down", retry_after=0.2)
+        time.sleep(0.1)
+        return upper(batch)
+
+    items = list(map(str, range(9)))
+    assert run(call, items, identity="x", limits=Limits(in_flight=3)) == items
+    assert len(starts) == 10
+    assert min(sorted(starts)[3:]) - failed[0] >= 0.2
+
+
+def test_a_service_that_stays_down_stops_the_run_and_what_was_done_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "m.sqlite"
+
+    def call(batch: Sequence[str]) -> list[str | Failure]:
+        if batch[0] == "d":
+            raise Passing("503")
+        return upper(batch)
+
+    with pytest.raises(ServiceDown, match=r"tried 2 times.*503") as caught:
+        run(call, list("abcdef"), identity="x", limits=ONE, memory=path, tries=2)
+    assert "3 of 6" in caught.value.safe
+    assert str(path) in caught.value.safe
+    assert caught.value.next
+    sent: list[tuple[str, ...]] = []
+    assert run(lambda batch: written(batch, sent), list("abcdef"), identity="x", limits=ONE, memory=path) == list(
+        "ABCDEF"
+    )
+    assert sent == [("d",), ("e",), ("f",)]
+
+
+@pytest.mark.parametrize("error", [UnknownOutcome("read timed out"), TimeoutError("timed out"), ConnectionResetError()])
+@pytest.mark.parametrize("most", [1, 3])
+def test_an_unknown_outcome_is_sent_no_more_often_than_allowed(error: Exception, most: int) -> None:
+    sent: list[tuple[str, ...]] = []
+
+    def call(batch: Sequence[str]) -> list[str | Failure]:
+        sent.append(tuple(batch))
+        raise error
+
+    with Memory(None) as memory:
+        with pytest.raises(ServiceDown, match="may have been billed"):
+            run(call, ["a", "b"], identity="x", limits=Limits(items=2), memory=memory, unknown_tries=most)
+        assert sent == [("a", "b")] * most
+        assert outcomes(memory) == ["unknown"] * most
+
+
+def test_an_unknown_outcome_is_tried_again_and_stays_on_record() -> None:
+    lost = [UnknownOutcome("reset")]
+
+    def call(batch: Sequence[str]) -> list[str | Failure]:
+        if lost:
+            raise lost.pop()
+        return upper(batch)
+
+    with Memory(None) as memory:
+        assert run(call, ["a"], identity="x", limits=ONE, memory=memory) == ["A"]
+        assert outcomes(memory) == ["unknown", "answered"]
+
+
+@pytest.mark.parametrize("error", [KeyRefused("wrong key"), ZeroDivisionError("a bug in the plug-in")])
+def test_a_fatal_error_stops_the_run_and_answers_in_flight_are_kept(error: Exception) -> None:
+    flying = threading.Barrier(3, timeout=10)
+
+    def call(batch: Sequence[str]) -> list[str | Failure]:
+        flying.wait()
+        if batch[0] == "b":
+            raise error
+        time.sleep(0.05)
+        return upper(batch)
+
+    with Memory(None) as memory:
+        with pytest.raises(type(error)):
+            run(call, list("abcdef"), identity="x", limits=Limits(in_flight=3), memory=memory)
+        assert memory.recall("x", "abcdef") == {"a": "A", "c": "C"}
+        assert sorted(map(str, outcomes(memory))) == ["answered", "answered", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "3"}, 3.0),
+        ({"retry-after": " 1.5 "}, 1.5),
+        ({"retry-after-ms": "250", "Retry-After": "9"}, 0.25),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "-1"}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after_is_read_from_seconds_milliseconds_and_dates(
+    headers: dict[str, str], seconds: float | None
+) -> None:
+    assert retry_after(headers) == seconds
+
+
+# Runs that are stopped from outside: a child process pays, its ledger file says for what
+
+CHILD = """
+import os, signal, sys, time
+from kullm.remote import Limits, run
+
+ledger, memory, fatal, signum, pause = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), float(sys.argv[5])
+file = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+def call(batch):
+    os.write(file, "".join(text + "\\n" for text in batch).encode())
+    time.sleep(pause)
+    if fatal in batch:
+        os.kill(os.getpid(), signum)
+    time.sleep(pause)
+    return [text + "!" for text in batch]
+
+try:
+    run(call, [str(i) for i in range(100)], identity="x", limits=Limits(items=5, in_flight=4), memory=memory)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+ITEMS = [str(number) for number in range(100)]
+
+
+def stopped(folder: Path, signum: int, pause: float) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """A child that is sent a signal while the call with the item 52 is in flight; with what it had paid for by then."""
+    ledger, memory = folder / "ledger", folder / "m.sqlite"
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, str(ledger), str(memory), "52", str(signum), str(pause)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    return child, ledger.read_text().split()
+
+
+def test_an_interrupt_keeps_the_answers_in_flight(tmp_path: Path) -> None:
+    child, paid = stopped(tmp_path, 2, 0.05)
+    assert child.returncode == 130, child.stderr
+    assert "in flight are finished and kept" in child.stderr
+    assert len(paid) < 100
+    with Memory(tmp_path / "m.sqlite") as memory:
+        assert memory.recall("x", ITEMS) == {text: f"{text}!" for text in paid}
+        assert set(outcomes(memory)) == {"answered"}
+        sent: list[tuple[str, ...]] = []
+        run(lambda batch: written(batch, sent), ITEMS, identity="x", limits=Limits(items=5), memory=memory)
+    assert sorted([text for batch in sent for text in batch] + paid) == sorted(ITEMS)
+
+
+def test_a_kill_loses_no_more_than_was_in_flight_and_says_what(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    child, paid = stopped(tmp_path, 9, 0.01)
+    assert child.returncode == -9, child.stderr
+    with Memory(tmp_path / "m.sqlite") as memory:
+        kept = memory.recall("x", ITEMS)
+        lost = [items for _, items, _, outcome in memory.calls() if outcome == "unknown"]
+        assert f"{len(lost)} call(s) with {sum(lost)} item(s) were in flight" in caplog.text
+        assert "52" not in kept
+        assert 1 <= len(lost) <= 4
+        assert len(paid) - len(kept) <= sum(lost) <= 20
+        again: list[str] = []
+
+        def call(batch: Sequence[str]) -> list[str]:
+            again.extend(batch)
+            return [f"{text}!" for text in batch]
+
+        results = run(call, ITEMS, identity="x", limits=Limits(items=5), memory=memory)
+    assert results == [f"{text}!" for text in ITEMS]
+    assert set(paid + again) == set(ITEMS)
+    assert len(paid + again) - len(ITEMS) <= 20
+    with Memory(tmp_path / "m.sqlite") as memory:
+        assert memory.recall("x", ITEMS) == {text: f"{text}!" for text in ITEMS}
+        assert None not in outcomes(memory)
