@@ -82,10 +82,8 @@ def translate(
 def keep(
     rows: Annotated[Path, typer.Argument(help="Rows.")],
     out: Out,
-    filter: Annotated[list[str], typer.Option(help="A filter; may be given several times.")] = [
-        "langid",
-        "min-length:10",
-    ],
+    filter: Annotated[list[str] | None, typer.Option(help="A filter; several times if wanted.")] = None,
+    rejected: Annotated[Path | None, typer.Option(help="A .jsonl file for the rejected rows and the reasons.")] = None,
 ) -> None:
     """Keep the rows that every filter keeps (the paper's: Korean by langid, at least 10 characters).
 
@@ -94,7 +92,7 @@ def keep(
     from kullm.filters import keep
     from kullm.sources import load, save
 
-    save(keep(load(str(rows)), *filter, rejected=rejected), out)
+    save(keep(load(str(rows)), *(filter or ["langid", "min-length"]), rejected=rejected), out)
 
 
 @app.command()
