@@ -8,13 +8,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from kullm import __version__, plugins
+from kullm import plugins
 from kullm.answers import answer
 from kullm.errors import InputError, MissingKey, UsageError
 from kullm.filters import keep
@@ -189,7 +190,7 @@ class _River:
     ) -> None:
         """Do `work` unless its targets are there, made by the same settings from the same files."""
         self.number += 1
-        made_of = json.dumps([__version__, _plain(settings), [_digest(path) for path in sources]])
+        made_of = json.dumps([version("kullm"), _plain(settings), [_digest(path) for path in sources]])
         mark = hashlib.sha256(made_of.encode()).hexdigest()[:16]
         if self.done.get(name) == mark and all(path.exists() for path in targets):
             say(f"[{self.number}/7] {name}: done before")

@@ -1,0 +1,59 @@
+"""Fixtures that several test files share: the real data beside the repository, and a tiny model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of real data; a test that asks for it is skipped where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("the shared data is not here")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _no_keys_no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test pays, asks a hub, or leaves a memory in the working folder."""
+    for name in ("DEEPL_AUTH_KEY", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a GPT-NeoX of two small layers, as Polyglot-Ko is built, and a tokenizer of 600 pieces for Korean."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny") / "neox"
+    pieces = Tokenizer(models.BPE())
+    pieces.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    pieces.decoder = decoders.ByteLevel()
+    demo = Path(__file__).parents[1] / "src" / "kullm" / "demo"
+    texts = [path.read_text(encoding="utf-8") for path in sorted(demo.glob("*.ko.jsonl"))]
+    special = ["<pad>", "<|endoftext|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    pieces.train_from_iterator(texts, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=pieces, pad_token="<pad>", eos_token="<|endoftext|>", padding_side="left"
+    )
+    torch.manual_seed(0)
+    config = GPTNeoXConfig(
+        vocab_size=len(tokenizer), hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128,
+        max_position_embeddings=512, bos_token_id=1, eos_token_id=1, pad_token_id=0,
+    )  # fmt: skip
+    GPTNeoXForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
