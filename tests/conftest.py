@@ -14,6 +14,7 @@ SHARED = Path(__file__).parents[2] / "shared"
 def shared() -> Path:
     """The folder of real data; a test that asks for it is skipped where it is absent."""
     if not SHARED.is_dir():
+        assert not os.environ.get("KULLM_REQUIRE_SHARED"), "the shared data must be here"
         pytest.skip("the shared data is not here")
     return SHARED
 
@@ -57,3 +58,19 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     GPTNeoXForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+_ran: set[str] = set()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" and report.passed and "shared" in report.keywords:
+        _ran.add(report.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where KULLM_REQUIRE_SHARED is set, a run of everything in which no test read the real data has failed."""
+    controller = not hasattr(session.config, "workerinput")
+    if os.environ.get("KULLM_REQUIRE_SHARED") and controller and not _ran:
+        print("\nThe shared data is here and no test marked shared has passed.")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
