@@ -30,7 +30,7 @@ def _no_keys_no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a GPT-NeoX of two small layers, as Polyglot-Ko is built, and a tokenizer of 600 pieces for Korean."""
+    """A folder with a GPT-NeoX of two small layers, as Polyglot-Ko is built, and a Korean tokenizer of 600 pieces."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -44,7 +44,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts = [path.read_text(encoding="utf-8") for path in sorted(demo.glob("*.ko.jsonl"))]
     special = ["<pad>", "<|endoftext|>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=600, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=600,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     pieces.train_from_iterator(texts, trainer)
     tokenizer = PreTrainedTokenizerFast(

@@ -142,10 +142,12 @@ class PolyglotLoRA:
         if not fast:
             log.warning("train: the fast loss is not this model's own; training with all logits, which is slower")
         arguments = TrainingArguments(**self._arguments(out, len(plan), bf16=half))
-        with Interrupts("the step is finished and saved first") as interrupts:
-            trainer = sft.SFT(
-                model=model, args=arguments, train_dataset=data, callbacks=[sft.Guard(interrupts)], fast=fast
-            )
+        with (
+            Interrupts("the step is finished and saved first") as interrupts,
+            track("train", arguments.max_steps) as advance,
+        ):
+            guard = sft.Guard(interrupts, advance)
+            trainer = sft.SFT(model=model, args=arguments, train_dataset=data, callbacks=[guard], fast=fast)
             done = trainer.train(resume_from_checkpoint=sft.newest_complete(out / "checkpoints"))
         if interrupts.wanted:
             raise KeyboardInterrupt
@@ -176,6 +178,7 @@ class PolyglotLoRA:
             "report_to": "none",
             "dataloader_pin_memory": False,
             "remove_unused_columns": False,
+            "disable_tqdm": True,
         }
         return settings | dict(self.arguments)
 

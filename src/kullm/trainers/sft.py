@@ -6,7 +6,7 @@ This module imports torch; only `train` imports this module.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset as TorchDataset
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from kullm.errors import KullmError
 from kullm.interrupts import Interrupts
@@ -140,6 +140,7 @@ class SFT(Trainer):
 
     def __init__(self, *, fast: bool, **settings: Any) -> None:
         super().__init__(data_collator=lambda items: items[0], **settings)
+        self.remove_callback(PrinterCallback)  # standard output is the caller's
         self.pack_loss = fast_loss if fast else plain_loss
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
@@ -164,14 +165,18 @@ class SFT(Trainer):
 
 
 class Guard(TrainerCallback):
-    """Marks finished checkpoints, and turns an interrupt into: finish the step, save, stop."""
+    """Shows progress, marks finished checkpoints, and turns an interrupt into: finish the step, save, stop."""
 
-    def __init__(self, interrupts: Interrupts) -> None:
-        self.interrupts = interrupts
+    def __init__(self, interrupts: Interrupts, advance: Callable[[int], None]) -> None:
+        self.interrupts, self.advance = interrupts, advance
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.advance(state.global_step)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
+        self.advance(1)
         if self.interrupts.wanted:
             control.should_save = control.should_training_stop = True
         return control
