@@ -34,7 +34,7 @@ def rows(count: int) -> Any:
 
 
 def base(folder: Path) -> None:
-    """A GPT-NeoX of about 30 million weights with a vocabulary of 30,000, and a tokenizer made from the demo's texts."""
+    """A GPT-NeoX of about 30 million weights, a vocabulary of 30,000, and a tokenizer made from the demo texts."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast

@@ -1,6 +1,7 @@
 """Translation: kullm.translate with its memory on disk against a thread pool over the deepl client, on a local server.
 
-The server waits 100 ms a request, so the limit is batch x calls in flight / 0.1 s. Prints texts a second and the ratios.
+The server waits 100 ms a request, so the limit is batch x calls in flight / 0.1 s. Prints texts a second and
+the ratios.
 
     python benchmarks/translate.py [--texts 20000] [--rounds 3]
 """

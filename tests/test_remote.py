@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,22 @@ def test_a_file_that_is_no_memory_is_an_input_error_and_stays_as_it_is(tmp_path:
     assert path.read_text() == '{"instruction": "a"}\n' * 100
 
 
+def test_a_database_of_another_program_is_an_input_error_and_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "bookmarks.sqlite"
+    database = sqlite3.connect(path)
+    database.executescript("CREATE TABLE places (url TEXT); INSERT INTO places VALUES ('a');")
+    database.close()
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"bookmarks\.sqlite is a database of another program"):
+        run(upper, ["a"], identity="x", limits=ONE, memory=path)
+    assert path.read_bytes() == before
+
+
+def test_a_folder_where_the_memory_should_be_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"{tmp_path.name} is not to be opened as a memory"):
+        run(upper, ["a"], identity="x", limits=ONE, memory=tmp_path)
+
+
 def test_a_memory_of_another_version_is_an_input_error(tmp_path: Path) -> None:
     path = tmp_path / "m.sqlite"
     database = sqlite3.connect(path)
@@ -206,31 +223,57 @@ def test_a_refused_item_is_found_and_all_others_are_answered_once(
     assert sorted(answered) == sorted(str(item) for item in good - bad)
 
 
+WRONG_COUNTS: dict[str, Callable[[Sequence[str]], list[str]]] = {
+    "fewer": lambda batch: list(batch[1:]),
+    "more": lambda batch: [*batch, "surplus"],
+    "none": lambda batch: [],
+}
+
+
 @quick
-@given(st.sets(st.integers(0, 40), min_size=1), st.sets(st.integers(0, 40)), st.sampled_from(["fewer", "more", "none"]))
-def test_a_wrong_count_never_shifts_rows(items: set[int], bad: set[int], how: str) -> None:
+@given(st.sets(st.integers(0, 40)), limits, st.sampled_from(sorted(WRONG_COUNTS)))
+def test_a_wrong_count_is_asked_again_and_never_shifts_rows(items: set[int], allowed: Limits, how: str) -> None:
+    lock, seen = threading.Lock(), set[tuple[str, ...]]()
+
     def call(batch: Sequence[str]) -> list[str]:
-        kept = [text for text in batch if how == "more" or int(text) not in bad]
-        if len(kept) < len(batch) and how == "none":
-            return []
-        return kept + [text for text in kept if int(text) in bad]
+        with lock:
+            first = tuple(batch) not in seen
+            seen.add(tuple(batch))
+        return WRONG_COUNTS[how](batch) if first else list(batch)
 
     wanted = list(map(str, items))
-    for item, result in zip(wanted, run(call, wanted, identity="x", limits=Limits(items=8)), strict=True):
-        if int(item) in bad:
-            assert isinstance(result, Failure)
-            assert "sent 1 item(s)" in result.cause
-        else:
-            assert result == item
+    with Memory(None) as memory:
+        assert run(call, wanted, identity="x", limits=allowed, memory=memory) == wanted
+        assert sorted(map(str, outcomes(memory))) == ["answered"] * len(seen) + ["unknown"] * len(seen)
+
+
+@pytest.mark.parametrize("how", sorted(WRONG_COUNTS))
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_a_count_that_stays_wrong_stops_the_run_and_nothing_is_guessed(how: str, most: int) -> None:
+    sent: list[tuple[str, ...]] = []
+
+    def call(batch: Sequence[str]) -> list[str]:
+        sent.append(tuple(batch))
+        return WRONG_COUNTS[how](batch)
+
+    with Memory(None) as memory:
+        with pytest.raises(ServiceDown, match=r"sent 3 item\(s\) and got \d back"):
+            run(call, list("abc"), identity="x", limits=Limits(items=3), memory=memory, unknown_tries=most)
+        assert sent == [("a", "b", "c")] * most
+        assert memory.recall("x", "abc") == {}
 
 
 @pytest.mark.parametrize("answer", [None, "ab", 3])
-def test_what_is_no_sequence_of_answers_is_a_failure(answer: object) -> None:
+def test_a_plug_in_that_gives_no_list_is_a_usage_error_at_once(answer: object) -> None:
+    sent: list[tuple[str, ...]] = []
+
     def call(batch: Sequence[str]) -> Any:
+        sent.append(tuple(batch))
         return answer
 
-    results = run(call, ["a", "b"], identity="x", limits=Limits(items=2))
-    assert all(isinstance(result, Failure) for result in results)
+    with pytest.raises(UsageError, match=f"gave {type(answer).__name__} and not a list"):
+        run(call, ["a", "b"], identity="x", limits=Limits(items=2))
+    assert sent == [("a", "b")]
 
 
 def test_a_lone_surrogate_is_a_failure_and_is_not_sent() -> None:
@@ -271,10 +314,14 @@ def test_failures_are_handed_on_and_not_remembered(tmp_path: Path) -> None:
 
 def test_retry_after_is_a_floor_for_all_workers() -> None:
     lock, starts, failed = threading.Lock(), list[float](), list[float]()
+    together = threading.Barrier(3, timeout=10)
 
     def call(batch: Sequence[str]) -> list[str | Failure]:
         with lock:
             starts.append(time.monotonic())
+            early = len(starts) <= 3
+        if early:
+            together.wait()
         if batch[0] == "0" and not failed:
             failed.append(time.monotonic())
             raise Passing("slow down", retry_after=0.2)
@@ -285,6 +332,18 @@ def test_retry_after_is_a_floor_for_all_workers() -> None:
     assert run(call, items, identity="x", limits=Limits(in_flight=3)) == items
     assert len(starts) == 10
     assert min(sorted(starts)[3:]) - failed[0] >= 0.2
+
+
+def test_a_service_that_asks_for_a_wait_of_hours_stops_the_run_and_says_so() -> None:
+    sent: list[tuple[str, ...]] = []
+
+    def call(batch: Sequence[str]) -> list[str | Failure]:
+        sent.append(tuple(batch))
+        raise Passing("429", retry_after=7200)
+
+    with pytest.raises(ServiceDown, match=r"asks to wait 7200 s.*429"):
+        run(call, ["a"], identity="x", limits=ONE)
+    assert sent == [("a",)]
 
 
 def test_a_service_that_stays_down_stops_the_run_and_what_was_done_is_kept(tmp_path: Path) -> None:
@@ -448,3 +507,90 @@ def test_a_kill_loses_no_more_than_was_in_flight_and_says_what(
     with Memory(tmp_path / "m.sqlite") as memory:
         assert memory.recall("x", ITEMS) == {text: f"{text}!" for text in ITEMS}
         assert None not in outcomes(memory)
+
+
+RANDOM = """
+import os, random, sys, threading, time
+from kullm.remote import Limits, run
+
+file = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+first = threading.Event()
+
+def call(batch):
+    os.write(file, "".join(text + "\\n" for text in batch).encode())
+    if not first.is_set():
+        first.set()
+        print("paying", flush=True)
+    time.sleep(random.uniform(0, 0.03))
+    return [text + "!" for text in batch]
+
+try:
+    run(call, [str(i) for i in range(800)], identity="x", limits=Limits(items=2, in_flight=8), memory=sys.argv[2])
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_interrupts_at_random_times_lose_no_paid_answer_and_pay_nothing_twice(tmp_path: Path) -> None:
+    ledger, path = tmp_path / "ledger", tmp_path / "m.sqlite"
+    items = [str(number) for number in range(800)]
+    codes: list[int] = []
+    for _ in range(12):
+        child = subprocess.Popen(
+            [sys.executable, "-c", RANDOM, str(ledger), str(path)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(random.uniform(0, 0.1))
+        child.send_signal(signal.SIGINT)
+        _, said = child.communicate(timeout=30)
+        codes.append(child.returncode)
+        paid = ledger.read_text().split()
+        with Memory(path) as memory:
+            assert memory.recall("x", items) == {text: f"{text}!" for text in paid}, said
+            assert set(outcomes(memory)) == {"answered"}, said
+        if len(paid) == len(items):
+            break
+    assert 130 in codes, "no child was interrupted while it paid: the test shows nothing"
+    sent: list[tuple[str, ...]] = []
+
+    def call(batch: Sequence[str]) -> list[str]:
+        sent.append(tuple(batch))
+        return [f"{text}!" for text in batch]
+
+    assert run(call, items, identity="x", limits=Limits(items=9), memory=path) == [f"{text}!" for text in items]
+    assert Counter([*ledger.read_text().split(), *(text for batch in sent for text in batch)]) == Counter(items)
+
+
+LAST = """
+import os, signal, sys
+from kullm.remote import Limits, run
+
+def call(batch):
+    os.kill(os.getpid(), signal.SIGINT)
+    return list(batch)
+
+try:
+    run(call, ["a"], identity="x", limits=Limits(), memory=sys.argv[1])
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_an_interrupt_during_the_last_call_still_stops_the_program(tmp_path: Path) -> None:
+    path = tmp_path / "m.sqlite"
+    child = subprocess.run(
+        [sys.executable, "-c", LAST, str(path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    with Memory(path) as memory:
+        assert memory.recall("x", ["a"]) == {"a": "a"}
+    assert "Stopping" in child.stderr
+    assert child.returncode == 130, "it said that it stops, and went on"

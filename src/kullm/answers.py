@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -103,12 +104,8 @@ def _saved(completion: Completion) -> dict[str, Any]:
 
 
 def _cut(said: Completion | Failure, template: PromptTemplate) -> Completion | Failure:
-    """The answer in a completion. One that the template cuts has ended, wherever the model stopped."""
-    if isinstance(said, Failure):
-        return said
-    text = template.answer(said.text)
-    cut = text != said.text.strip()
-    return Completion(text, "stop" if cut else said.finish_reason, said.prompt_tokens, said.tokens)
+    """The answer in a completion, cut where the template says; the finish reason stays the model's own."""
+    return said if isinstance(said, Failure) else replace(said, text=template.answer(said.text))
 
 
 def _row(record: dict[str, Any], name: str, engine: str, said: Completion | Failure) -> dict[str, Any]:

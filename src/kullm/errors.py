@@ -3,6 +3,7 @@
     KullmError                       something stopped; the message says what, what is safe, and what to do
     ├── UsageError                   the caller can mend it (exit code 2)
     │   ├── InputError               a file or row is not what it should be; names file and line
+    │   ├── OtherRun                 a folder holds the result of other settings or other data
     │   ├── UnknownPlugin            no plug-in of that name; names those that there are
     │   ├── MissingExtra             an optional package is not installed; says the pip line
     │   └── MissingKey               no API key; says the variable and where to get one
@@ -47,6 +48,10 @@ class UsageError(KullmError):
 
 class InputError(UsageError):
     """A file or a row is not what it should be."""
+
+
+class OtherRun(UsageError):
+    """A folder holds the result, whole or begun, of other settings or other data."""
 
 
 class UnknownPlugin(UsageError):

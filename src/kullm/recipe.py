@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kullm import plugins
 from kullm.answers import answer
-from kullm.errors import InputError, MissingKey, UsageError
+from kullm.errors import InputError, MissingKey, OtherRun, UsageError
 from kullm.filters import keep
 from kullm.judges import judge
 from kullm.models import HuggingFace
@@ -219,7 +220,7 @@ class _River:
         engine = self.plugin("translators", part.translator, part.without_key)
         for source, target in (("english.jsonl", "korean.jsonl"), ("questions.en.jsonl", "questions.jsonl")):
             rows = translate(
-                load(str(self.out / source)),
+                read(self.out / source),
                 engine,
                 to=part.to,
                 source=part.source,
@@ -232,16 +233,22 @@ class _River:
     def keep(self) -> None:
         filters = [self.plugin("filters", one) for one in self.recipe.keep]
         save(
-            keep(load(str(self.out / "korean.jsonl")), *filters, rejected=self.out / "rejected.jsonl"),
+            keep(read(self.out / "korean.jsonl"), *filters, rejected=self.out / "rejected.jsonl"),
             self.out / "kept.jsonl",
         )
 
     def train(self) -> None:
         part = self.recipe.train
         trainer = PolyglotLoRA(part.base, **(part.model_extra or {}))
-        rows = load(str(self.out / "kept.jsonl"))
+        rows = read(self.out / "kept.jsonl")
         template = plugins.find("templates", part.template)
-        trainer.train(rows, template, self.out / "model", failures=self.out / "untrained.jsonl")
+        try:
+            trainer.train(rows, template, self.out / "model", failures=self.out / "untrained.jsonl")
+        except OtherRun:
+            aside = next(path for n in count(1) if not (path := self.out / f"model-{n}").exists())
+            (self.out / "model").rename(aside)
+            say(f"      the model of other settings or rows is kept as {aside}")
+            trainer.train(rows, template, self.out / "model", failures=self.out / "untrained.jsonl")
 
     def answer(self) -> None:
         part, template = self.recipe.answer, plugins.find("templates", self.recipe.train.template)
@@ -254,7 +261,7 @@ class _River:
                 models.append(Checkpoint(self.out / "model").model(label="tuned", **decoding))
             else:
                 models.append(self.plugin("models", name))
-        save(answer(models, load(str(self.out / "questions.jsonl")), memory=self.memory), self.out / "answers.jsonl")
+        save(answer(models, read(self.out / "questions.jsonl"), memory=self.memory), self.out / "answers.jsonl")
 
     def judge(self) -> None:
         engine = self.plugin("judges", self.recipe.judge.judge, self.recipe.judge.without_key)

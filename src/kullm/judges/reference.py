@@ -18,6 +18,7 @@ from kullm.remote import Limits
 from kullm.rows import Answer, Failure, Judgment
 
 _LOOP = re.compile(r"(.{2,40}?)\1{3,}", re.DOTALL)
+_NUMBER = re.compile(r"\d+")
 _WINDOW, _TIMES = 20, 4
 
 
@@ -73,8 +74,16 @@ class Reference:
 
 
 def loops(text: str) -> bool:
-    """Whether a text repeats itself the way a stuck model does."""
-    if any(any(map(str.isalpha, match[1])) for match in _LOOP.finditer(text)):
+    """Whether a text repeats itself the way a stuck model does; numbers that count on do not hide it.
+
+    What repeats must hold a letter, or be numbers over 20 characters: rules of dashes and the frames of tables may repeat.
+    """
+    plain = _NUMBER.sub("0", text)
+    for match in _LOOP.finditer(plain):
+        long = len(match[0]) > _WINDOW and any(map(str.isdigit, match[1]))
+        if long or any(map(str.isalpha, match[1])):
+            return True
+    if re.search(r"(\d)\1{19}", text):
         return True
-    windows = Counter(text[start : start + _WINDOW] for start in range(len(text) - _WINDOW + 1))
+    windows = Counter(plain[start : start + _WINDOW] for start in range(len(plain) - _WINDOW + 1))
     return any(count >= _TIMES and any(map(str.isalpha, window)) for window, count in windows.items())

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kullm.errors import InputError, UsageError
+from kullm.errors import InputError, OtherRun, UsageError
 from kullm.interrupts import Interrupts
 from kullm.models.huggingface import CARD, load_causal, quiet
 from kullm.progress import track
@@ -199,14 +199,14 @@ class PolyglotLoRA:
 
 
 def _finished(out: Path, record: Mapping[str, Any]) -> bool:
-    """Whether `out` holds this run's model. Raises `UsageError` where it holds another run, whole or begun."""
+    """Whether `out` holds this run's model. Raises `OtherRun` where it holds another run, whole or begun."""
     for name in (CARD, "run.json"):
         if (out / name).exists():
             other = json.loads((out / name).read_text(encoding="utf-8"))
             wanted = json.loads(json.dumps(record))
             differ = [key for key in wanted if other.get(key) != wanted[key]]
             if differ:
-                raise UsageError(
+                raise OtherRun(
                     f"{out} holds another run; it differs in: {', '.join(differ)}.",
                     next="Choose another folder, or delete this one.",
                 )
