@@ -104,7 +104,7 @@ def test_both_readmes_show_the_same_code() -> None:
     assert english == korean
 
 
-@pytest.mark.parametrize("words", commands())
+@pytest.mark.parametrize("words", list(commands()))
 def test_command_lines_parse(words: list[str]) -> None:
     program, *rest = words
     if program == "make":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kullm import __version__
-from kullm.errors import KullmError
+from kullm.errors import KullmError, UsageError
 
 if TYPE_CHECKING:
     pass
@@ -26,7 +26,15 @@ app = typer.Typer(
     "Try it first: kullm demo. Files are .jsonl or .parquet; what was paid for is kept in a memory and not paid again.",
 )
 
-Out = Annotated[Path, typer.Option("-o", "--out", help="The file to write: .jsonl or .parquet.")]
+
+def _table(path: Path) -> Path:
+    """A file to write, checked before anything is done or paid for."""
+    if path.suffix.lower() not in (".jsonl", ".parquet"):
+        raise UsageError(f"{path}: expected a name that ends in .jsonl or .parquet.")
+    return path
+
+
+Out = Annotated[Path, typer.Option("-o", "--out", callback=_table, help="The file to write: .jsonl or .parquet.")]
 Memory = Annotated[Path, typer.Option(help="Where paid answers are kept; the same command goes on from there.")]
 Failures = Annotated[Path | None, typer.Option(help="A .jsonl file for what was rejected, with the reasons.")]
 
@@ -258,6 +266,9 @@ def main() -> None:
         os._exit(130)  # a model may still be busy in a thread, and nothing of it is wanted any more
     except BrokenPipeError:
         os._exit(1)
+    except typer.TyperException as error:
+        error.show()
+        code = error.exit_code
     except typer.Exit as error:
         code = error.exit_code
     sys.exit(code)

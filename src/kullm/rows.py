@@ -189,5 +189,5 @@ def need(rows: Dataset, columns: Sequence[str], *, stage: str) -> None:
         raise InputError(
             f"{stage} needs the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
             f"this data set has {', '.join(rows.column_names) or 'none'}.",
-            next="Rows read by kullm.load have them all.",
+            next="Give what the stage before wrote; kullm.load makes rows of any known format.",
         )

@@ -76,7 +76,7 @@ class Reference:
 def loops(text: str) -> bool:
     """Whether a text repeats itself the way a stuck model does; numbers that count on do not hide it.
 
-    What repeats must hold a letter, or be numbers over 20 characters: rules of dashes and the frames of tables may repeat.
+    What repeats must hold a letter, or be numbers over 20 characters: rules and the frames of tables may repeat.
     """
     plain = _NUMBER.sub("0", text)
     for match in _LOOP.finditer(plain):

@@ -61,7 +61,7 @@ class HuggingFace:
             f"beams={self.beams} repetition_penalty={self.repetition_penalty} "
             f"max_new_tokens={self.max_new_tokens} dtype={self.dtype}"
         )
-        return f"huggingface/{self.label or self.name} {_weights(Path(self.name))}{settings}"
+        return f"huggingface/{self.name} {_weights(Path(self.name))}{settings}"
 
     @property
     def limits(self) -> Limits:

@@ -70,8 +70,8 @@ class PolyglotLoRA:
         """Train on `rows` and write the adapter, the tokenizer and a card to `out`.
 
         A row that is too long or has no answer goes to `failures`. Where `out` holds this very run it goes on from
-        its last checkpoint, or does nothing when it is finished; where it holds another run, a `UsageError` names
-        what differs.
+        its last checkpoint, or does nothing when it is finished; where it holds another run, an `OtherRun`
+        names what differs.
         """
         need(rows, ("id", "instruction", "input", "output"), stage="train")
         out = Path(out)
