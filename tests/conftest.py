@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,9 +51,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
         show_progress=False,
     )
     pieces.train_from_iterator(texts, trainer)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=pieces, pad_token="<pad>", eos_token="<|endoftext|>", padding_side="left"
-    )
+    make: Any = PreTrainedTokenizerFast
+    tokenizer = make(tokenizer_object=pieces, pad_token="<pad>", eos_token="<|endoftext|>", padding_side="left")
     torch.manual_seed(0)
     config = GPTNeoXConfig(
         vocab_size=len(tokenizer), hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128,

@@ -69,10 +69,12 @@ def name(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
+CODE = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
+CODE.remove(ROOT / "README.ko.md")  # its code is that of README.md, by a test of its own
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if any(b.language == "python" for b in blocks(page))], ids=name
-)
+@pytest.mark.parametrize("page", CODE, ids=name)
 def test_python_blocks_run_and_print_what_the_page_shows(
     page: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

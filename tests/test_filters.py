@@ -130,7 +130,7 @@ def test_an_object_of_ones_own_is_a_filter_and_its_class_is_not() -> None:
     check_filter(Shouting())
     assert keep(before, Shouting())["id"][:] == ["r1"]
     with pytest.raises(UsageError, match="not its class"):
-        keep(before, Shouting)
+        keep(before, Shouting)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="is not a filter"):
         keep(before, 3)  # type: ignore[arg-type]
 

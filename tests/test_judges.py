@@ -225,7 +225,7 @@ def test_the_form_is_that_of_the_released_code(shared: Path) -> None:
     released = json.loads((shared / "data/templates/judge_prompts.json").read_text(encoding="utf-8"))
     form = released["repo_eval_py_human"].partition("Result:")[2]
     ours = KULLM_PAPER.item.partition("Result:")[2]
-    # The released code calls one criterion "Instruction 사용", where the paper says "지시어 사용", and has a double space.
+    # The released code says "Instruction 사용" where the paper says "지시어 사용", and has a double space.
     assert ours == form.rstrip().replace("Instruction 사용", "지시어 사용").replace("품질  (", "품질 (")
 
 
@@ -434,7 +434,8 @@ def test_whether_an_answer_ended_is_not_invented_where_nobody_knows() -> None:
         ("서울입니다. " * 4, True),
         ("서울입니다. " * 3, False),
         ("가장 높은 산은 백두산이고 가장 긴 강은 압록강입니다. 그리고 " * 4, True),
-        ("".join(f"{n}. 오늘의 할 일을 하나씩 차례대로 적어 보세요.\n" for n in range(1, 5)), True),  # 20 characters, 4 times
+        # twenty characters that come four times, with others between them
+        ("".join(f"{n}. 오늘의 할 일을 하나씩 차례대로 적어 보세요.\n" for n in range(1, 5)), True),
         ("| 이름 | 나이 | 도시 | 직업 |\n|------|------|------|------|\n| 가 | 1 | 나 | 다 |", False),
         ("|:---:|:---:|:---:|:---:|:---:|:---:|", False),
         ("-" * 80, False),

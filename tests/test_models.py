@@ -151,7 +151,7 @@ def test_what_is_no_chat_completion_is_never_an_answer(kind: Kind, questions: Da
 
 
 def test_the_key_stands_in_no_text(questions: Dataset, tmp_path: Path) -> None:
-    with OpenAIServer(greet, key=SECRET, faults=[Fault("html", range(2, 9))]) as server:
+    with OpenAIServer(greet, key=SECRET, faults=[Fault("html", (1,))]) as server:
         model = replace(of(server), key=SECRET)
         answers = kullm.answer(model, questions.select([0]), memory=tmp_path / "memory.sqlite")
         shown = [repr(model), model.identity, json.dumps(answers.to_list())]
@@ -161,8 +161,7 @@ def test_the_key_stands_in_no_text(questions: Dataset, tmp_path: Path) -> None:
             kullm.answer(model, questions, memory=None)
         server.key = SECRET
         with pytest.raises(UnknownOutcome) as lost:
-            for _ in range(9):
-                model.generate([Prompt("인사해 주세요.")])
+            model.generate([Prompt("인사해 주세요.")])
     for error in (refused.value, lost.value):
         shown += [str(error), repr(error), "".join(traceback.format_exception(error))]
     assert not [text for text in shown if SECRET in text]
@@ -193,7 +192,8 @@ PROMPTS = [
     Prompt("낮"),
     Prompt("한글은 누가 만들었나요?"),
     Prompt(
-        "아래는 작업을 설명하는 명령어입니다. 요청을 적절히 완료하는 응답을 작성하세요.\n\n### 명령어:\n인사\n\n### 응답:\n"
+        "아래는 작업을 설명하는 명령어입니다. 요청을 적절히 완료하는 응답을 작성하세요.\n\n"
+        "### 명령어:\n인사\n\n### 응답:\n"
     ),
     Prompt("백신이 몸을 지키는 원리를 쉬운 말로 설명해 주세요. " * 3),
 ]
@@ -221,7 +221,7 @@ def without_pad(tiny: Path, folder: Path) -> Path:
     with torch.no_grad():
         lean = torch.ones(model.config.hidden_size) / model.config.hidden_size**0.5
         model.gpt_neox.final_layer_norm.bias += lean
-        model.get_output_embeddings().weight[end] = lean * 0.6
+        model.get_output_embeddings().weight[end] = lean * 0.42  # close to the best of the other pieces
     model.config.pad_token_id = model.generation_config.pad_token_id = None
     model.save_pretrained(folder)
     return folder

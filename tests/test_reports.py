@@ -54,7 +54,14 @@ def scores(rows: Sequence[tuple[str, str, float | None, float | None]], rubric: 
 
 def answers(texts: Sequence[str], model: str = "m") -> Dataset:
     records = [
-        {"id": f"q{n}", "model": model, "instruction": f"물음 {n} {text}", "input": text, "reference": text, "answer": text}
+        {
+            "id": f"q{n}",
+            "model": model,
+            "instruction": f"물음 {n} {text}",
+            "input": text,
+            "reference": text,
+            "answer": text,
+        }
         for n, text in enumerate(texts)
     ]
     columns = ["id", "model", "instruction", "input", "reference", "answer", "engine", "failure"]
@@ -327,8 +334,8 @@ def hostile_page(texts: Sequence[str]) -> Page:
 def test_no_answer_runs_in_the_page_and_every_text_is_shown_as_it_is() -> None:
     page = hostile_page(HOSTILE)
     assert page.tags <= {
-        "html", "head", "meta", "title", "style", "body", "h1", "h2", "div", "table", "thead", "tbody", "tr", "th", "td",
-        "ul", "li", "details", "summary", "p",
+        "html", "head", "meta", "title", "style", "body", "h1", "h2", "div", "table", "thead", "tbody", "tr", "th",
+        "td", "ul", "li", "details", "summary", "p",
     }  # fmt: skip
     assert set(page.attributes) <= {"lang", "charset", "name", "content", "http-equiv", "class"}
     assert page.texts == [text for text in HOSTILE for _ in ("input", "reference", "answer")]
@@ -359,11 +366,11 @@ def test_a_hostile_name_of_a_model_harms_no_page_and_no_terminal(name: str) -> N
 
 
 def test_answers_stand_side_by_side_with_their_scores_and_causes() -> None:
+    question = {"id": "a", "instruction": "수도?", "input": "", "reference": "서울"}
     rows: list[dict[str, Any]] = [
-        {"id": "a", "instruction": "수도?", "input": "", "reference": "서울", "model": "base", "answer": "부산", "engine": "e1"},
-        {"id": "a", "instruction": "수도?", "input": "", "reference": "서울", "model": "tuned", "answer": None, "engine": "e2",
-         "failure": "the model was asleep"},
-    ]  # fmt: skip
+        question | {"model": "base", "answer": "부산", "engine": "e1"},
+        question | {"model": "tuned", "answer": None, "engine": "e2", "failure": "the model was asleep"},
+    ]
     said = dataset(rows, ["id", "model", "instruction", "input", "reference", "answer", "engine", "failure"])
     table = kullm.report(scores([("a", "base", 0, 2), ("a", "tuned", None, None)]), said)
     page = parsed(table.html())

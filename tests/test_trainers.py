@@ -50,7 +50,7 @@ def trainer(base: Path, **changes: Any) -> PolyglotLoRA:
     )
 
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=60)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
 
 
 @settings(max_examples=60, deadline=None)
@@ -129,7 +129,8 @@ def test_gradients_are_those_of_the_plain_loop(tiny: Path, family: str) -> None:
     assert len(made) < len(good)
     for pack in made:
         assert sft.fast_is_exact(model, pack, 1e-4)
-        (sft.fast_loss(model, pack) / trained).backward()
+        loss: Any = sft.fast_loss(model, pack) / trained
+        loss.backward()
     ours = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     assert ours.keys() == plain.keys()
     error = sum(float((ours[name] - plain[name]).square().sum()) for name in plain)
@@ -259,7 +260,8 @@ def _model(tiny: Path, family: str, tokenizer: Any) -> Any:
         name, vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
         num_attention_heads=4, num_key_value_heads=2, head_dim=8, pad_token_id=0, eos_token_id=1, bos_token_id=1,
     )  # fmt: skip
-    return AutoModelForCausalLM.from_config(config, attn_implementation="eager" if family == "gemma2" else "sdpa")
+    build: Any = AutoModelForCausalLM.from_config
+    return build(config, attn_implementation="eager" if family == "gemma2" else "sdpa")
 
 
 def _adapted(model: Any) -> Any:

@@ -7,15 +7,12 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
 from kullm import __version__
 from kullm.errors import KullmError, UsageError
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -110,6 +107,7 @@ def train(
     settings: Annotated[list[str] | None, typer.Argument(help="Settings, such as epochs=3 rank=8.")] = None,
     base: Annotated[str, typer.Option(help="The base model: a hub id or a folder.")] = "EleutherAI/polyglot-ko-5.8b",
     template: Annotated[str, typer.Option(help="The prompt template.")] = "kullm",
+    trainer: Annotated[str, typer.Option(help="The trainer.")] = "polyglot-lora",
     failures: Failures = None,
 ) -> None:
     """Tune a model on
@@ -117,15 +115,11 @@ def train(
 
     Example: kullm train kept.jsonl -o model --base EleutherAI/polyglot-ko-5.8b epochs=5 batch=256
     """
-    import yaml
-
     from kullm import plugins
     from kullm.sources import load
 
-    pairs = (setting.partition("=") for setting in settings or [])
-    values = {name: yaml.safe_load(value) for name, _, value in pairs}
-    trainer = plugins.find("trainers", "polyglot-lora", base, **values)
-    trainer.train(load(str(rows)), plugins.find("templates", template), out, failures=failures)
+    engine = plugins.find("trainers", trainer, base=base, **_settings(settings))
+    engine.train(load(str(rows)), plugins.find("templates", template), out, failures=failures)
 
 
 @app.command()
@@ -133,6 +127,9 @@ def answer(
     questions: Annotated[Path, typer.Argument(help="Questions: rows whose outputs are the references.")],
     out: Out,
     model: Annotated[list[str], typer.Option(help="huggingface:FOLDER-OR-ID or openai:NAME; several times if wanted.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="Decoding by huggingface, such as beams=1 batch=4.")
+    ] = None,
     base_url: Annotated[str | None, typer.Option(help="Another OpenAI-compatible server.")] = None,
     memory: Memory = Path("kullm-memory.sqlite"),
 ) -> None:
@@ -143,7 +140,7 @@ def answer(
     from kullm.answers import answer
     from kullm.sources import load, save
 
-    models = [_model(name, base_url) for name in model]
+    models = [_model(name, base_url, settings) for name in model]
     save(answer(models, load(str(questions)), memory=memory), out)
 
 
@@ -217,7 +214,7 @@ def demo(
 ) -> None:
     """Do the whole river on small data that ships with kullm: translate, filter, tune, answer, judge, report.
 
-    It needs no key and no network with kullm[demo]; with DEEPL_AUTH_KEY it translates with DeepL (about 60,000
+    It needs no key and no network with kullm[demo]; with DEEPL_AUTH_KEY it translates with DeepL (about 45,000
     characters), with OPENAI_API_KEY GPT-4 judges. It is kullm run on a run file inside the package.
     """
     run(Path(__file__).parent / "demo" / "recipe.yaml", overrides, out, base)
@@ -240,11 +237,24 @@ def version() -> None:
     print(f"kullm {__version__}")
 
 
-def _model(name: str, base_url: str | None) -> Any:
+def _model(name: str, base_url: str | None, settings: list[str] | None = None) -> Any:
+    """The model of that name; the server is for a service, the decoding for a model on this machine."""
     from kullm import plugins
 
     kind = name.partition(":")[0]
-    return plugins.find("models", name, **({"base_url": base_url} if base_url and kind == "openai" else {}))
+    if kind == "openai":
+        return plugins.find("models", name, **({"base_url": base_url} if base_url else {}))
+    return plugins.find("models", name, **_settings(settings))
+
+
+def _settings(pairs: list[str] | None) -> dict[str, Any]:
+    import yaml
+
+    for pair in pairs or []:
+        if "=" not in pair:
+            raise UsageError(f"{pair!r} is not a setting; write key=value, such as epochs=3.")
+    split = (pair.partition("=") for pair in pairs or [])
+    return {key: yaml.safe_load(value) for key, _, value in split}
 
 
 def main() -> None:
@@ -267,7 +277,7 @@ def main() -> None:
     except BrokenPipeError:
         os._exit(1)
     except typer.TyperException as error:
-        error.show()
+        cast("Any", error).show()
         code = error.exit_code
     except typer.Exit as error:
         code = error.exit_code

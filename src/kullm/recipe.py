@@ -55,9 +55,10 @@ class Translate(_Part):
 
 
 class Train(_Part):
-    """The trainer's settings by name: those of `PolyglotLoRA`, and the template."""
+    """The trainer, its settings by name, and the template."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
+    trainer: str = "polyglot-lora"
     base: str = "EleutherAI/polyglot-ko-5.8b"
     template: str = "kullm"
 
@@ -130,7 +131,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         where = ".".join(map(str, first["loc"]))
         raise InputError(f"{path}: {where}: {first['msg']}.", next=_known(where)) from None
     unknown = set(recipe.train.model_extra or {}) - {field.name for field in fields(PolyglotLoRA)}
-    if unknown:
+    if unknown and recipe.train.trainer == "polyglot-lora":
         raise InputError(f"{path}: train.{sorted(unknown)[0]}: no such setting.", next=_known("train."))
     return recipe
 
@@ -138,7 +139,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 def _known(where: str) -> str:
     part = where.split(".")[0] if "." in where else ""
     if part == "train":
-        names = ["template", *(field.name for field in fields(PolyglotLoRA))]
+        names = ["trainer", "template", *(field.name for field in fields(PolyglotLoRA))]
     else:
         model = Recipe.model_fields[part].annotation if part in Recipe.model_fields else Recipe
         names = list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
@@ -239,7 +240,7 @@ class _River:
 
     def train(self) -> None:
         part = self.recipe.train
-        trainer = PolyglotLoRA(part.base, **(part.model_extra or {}))
+        trainer = plugins.find("trainers", part.trainer, base=part.base, **(part.model_extra or {}))
         rows = read(self.out / "kept.jsonl")
         template = plugins.find("templates", part.template)
         try:

@@ -61,7 +61,11 @@ class HuggingFace:
             f"beams={self.beams} repetition_penalty={self.repetition_penalty} "
             f"max_new_tokens={self.max_new_tokens} dtype={self.dtype}"
         )
-        return f"huggingface/{self.name} {_weights(Path(self.name))}{settings}"
+        adapter = Path(self.name) / "adapter_model.safetensors"
+        if not adapter.exists():
+            return f"huggingface/{self.name} {settings}"
+        digest = hashlib.sha256(adapter.read_bytes()).hexdigest()[:16]  # a model trained anew is another model
+        return f"huggingface/{_base_of(Path(self.name))}+{digest} {settings}"
 
     @property
     def limits(self) -> Limits:
@@ -112,10 +116,7 @@ class HuggingFace:
             with quiet():
                 from peft import PeftModel
 
-            base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
-            if (folder / CARD).exists():
-                base = json.loads((folder / CARD).read_text())["base"]
-            model, tokenizer = load_causal(base, dtype=self.dtype, device=self.device)
+            model, tokenizer = load_causal(_base_of(folder), dtype=self.dtype, device=self.device)
             with quiet():
                 model = PeftModel.from_pretrained(model, folder).merge_and_unload()
         model.train(False)
@@ -217,7 +218,8 @@ def _template_of(folder: Path) -> PromptTemplate:
     return Template(**settings | {"stops": tuple(settings["stops"])})
 
 
-def _weights(folder: Path) -> str:
-    """A hash of a local adapter's weights, so that a model trained anew is another model; empty for the hub's."""
-    file = folder / "adapter_model.safetensors"
-    return f"{hashlib.sha256(file.read_bytes()).hexdigest()[:16]} " if file.exists() else ""
+def _base_of(folder: Path) -> str:
+    """The base model of an adapter: as the trainer was told it, else as the adapter's own configuration says."""
+    if (folder / CARD).exists():
+        return str(json.loads((folder / CARD).read_text(encoding="utf-8"))["base"])
+    return str(json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"])

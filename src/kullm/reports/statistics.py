@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +19,14 @@ class Estimate:
     failures: int = 0
 
 
-def mean(values: Sequence[float], *, binary: bool = False, failures: int = 0, level: float = 0.95) -> Estimate:
-    """The mean of `values` with a t interval, or Wilson's where they are shares of 0 and 1 (`binary`).
+def mean(
+    values: Sequence[float],
+    *,
+    within: tuple[float, float] = (-math.inf, math.inf),
+    failures: int = 0,
+    level: float = 0.95,
+) -> Estimate:
+    """The mean of `values` with a t interval, cut at the range `within`; Wilson's where that is 0–1 and all are 0 or 1.
 
     Wilson (1927) keeps its coverage at shares near 0 and 1, where the t interval does not. No value: NaN throughout.
     """
@@ -27,18 +34,37 @@ def mean(values: Sequence[float], *, binary: bool = False, failures: int = 0, le
     if not n:
         return Estimate(math.nan, math.nan, math.nan, 0, failures)
     middle = math.fsum(values) / n
-    if binary and set(values) <= {0.0, 1.0}:
+    if within == (0.0, 1.0) and set(values) <= {0.0, 1.0}:
         low, high = _wilson(middle, n, level)
     else:
         half = _half(values, middle, level)
-        low, high = middle - half, middle + half
+        low, high = max(within[0], middle - half), min(within[1], middle + half)
     return Estimate(middle, low, high, n, failures)
 
 
-def paired(first: Mapping[str, float], second: Mapping[str, float], *, level: float = 0.95) -> Estimate:
-    """The mean of second - first over the items that both have, with a t interval of the differences."""
-    differences = [second[item] - first[item] for item in first if item in second]
-    return mean(differences, level=level, failures=len(first.keys() ^ second.keys()))
+def paired(
+    first: Mapping[str, float],
+    second: Mapping[str, float],
+    *,
+    within: tuple[float, float] = (-math.inf, math.inf),
+    level: float = 0.95,
+) -> Estimate:
+    """The mean of second - first over the items that both have, with a t interval of the differences.
+
+    `within` is the range of the values. Where it is 0–1 and all are 0 or 1 the interval is Agresti and Min's (2005),
+    which does not shrink to nothing where the two agree on every item.
+    """
+    both = [item for item in first if item in second]
+    differences = [second[item] - first[item] for item in both]
+    values = {value for item in both for value in (first[item], second[item])}
+    width = within[1] - within[0]
+    found = mean(differences, within=(-width, width), failures=len(first.keys() ^ second.keys()), level=level)
+    if not both or within != (0.0, 1.0) or not values <= {0.0, 1.0}:
+        return found
+    gained, lost, n = differences.count(1) + 0.5, differences.count(-1) + 0.5, len(both) + 2
+    middle = (gained - lost) / n
+    spread = _z(level) * math.sqrt(gained + lost - (gained - lost) ** 2 / n) / n
+    return replace(found, low=max(-1.0, middle - spread), high=min(1.0, middle + spread))
 
 
 def _half(values: Sequence[float], middle: float, level: float) -> float:
@@ -52,9 +78,11 @@ def _half(values: Sequence[float], middle: float, level: float) -> float:
 
 
 def _wilson(share: float, n: int, level: float) -> tuple[float, float]:
-    from statistics import NormalDist
-
-    z = NormalDist().inv_cdf((1 + level) / 2)
+    z = _z(level)
     spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     middle, scale = share + z * z / (2 * n), 1 + z * z / n
     return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+
+
+def _z(level: float) -> float:
+    return NormalDist().inv_cdf((1 + level) / 2)

@@ -119,13 +119,14 @@ def report(scores: Dataset, answers: Dataset | None = None, *, title: str = "Eva
     counts = {model: sum(record["model"] == model for record in records) for model in models}
     cells = {
         model: {
-            name: mean(list(row.values()), binary=criteria[name] == (0, 1), failures=counts[model] - len(row))
+            name: mean(list(row.values()), within=criteria[name], failures=counts[model] - len(row))
             for name, row in values[model].items()
         }
         for model in models
     }
     differences = {
-        model: {name: paired(values[models[0]][name], values[model][name]) for name in criteria} for model in models[1:]
+        model: {name: paired(values[models[0]][name], values[model][name], within=criteria[name]) for name in criteria}
+        for model in models[1:]
     }
     return Report(
         title, criteria, cells, differences, _notes(records, rubric, answers), _beside(records, criteria, answers)
@@ -135,8 +136,8 @@ def report(scores: Dataset, answers: Dataset | None = None, *, title: str = "Eva
 def _notes(records: list[dict[str, Any]], rubric: dict[str, Any], answers: Dataset | None) -> tuple[str, ...]:
     judges = sorted({record["judge"] for record in records})
     notes = [
-        "Means with 95 % intervals: Wilson's for criteria of 0 and 1, Student's t for the others; "
-        "differences are paired by question.",
+        "Means with 95 % intervals: Wilson's for criteria of 0 and 1, Student's t for the others. "
+        "Differences are paired by question (Agresti and Min's interval for criteria of 0 and 1).",
         f"Judge: {', '.join(judges)}; rubric {rubric['name']} ({rubric['hash']}).",
     ]
     if "reference" in rubric["name"]:

@@ -1,0 +1,67 @@
+"""The notebooks run from their first cell to their last, as a newcomer runs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
+
+
+def execute(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a notebook in `folder`; gives what its last code cell printed."""
+    # The kernel's own files stay in the folder.
+    for variable in ("JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR"):
+        monkeypatch.setenv(variable, str(folder / ".jupyter"))
+    from nbclient import NotebookClient
+
+    notebook: Any = nbformat.read(EXAMPLES / name, as_version=4)
+    NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    ).execute()
+    last = [cell for cell in notebook.cells if cell.cell_type == "code"][-1]
+    return "".join(output.text for output in last.outputs if output.get("name") == "stdout")
+
+
+@pytest.mark.slow
+def test_the_quickstart_ends_with_the_table_of_both_models(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KULLM_EXAMPLE_BASE", str(tiny))
+    monkeypatch.setenv("KULLM_EXAMPLE_EPOCHS", "1")
+    monkeypatch.setenv("KULLM_EXAMPLE_QUESTIONS", "3")
+    table = execute("01_quickstart.ipynb", tmp_path, monkeypatch)
+    for part in ("Before and after tuning", "base", "tuned", "chrF", "in_language", "ended", "no_loops"):
+        assert part in table
+    assert "tuned − base" in table
+    page = (tmp_path / "runs" / "quickstart" / "report.html").read_text(encoding="utf-8")
+    assert page.count("<summary>") == 3
+
+
+@pytest.mark.slow
+def test_a_translator_and_a_judge_of_ones_own_make_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = execute("02_your_own_translator_and_judge.ipynb", tmp_path, monkeypatch)
+    lines = {line.split("│")[1].strip(): line for line in table.splitlines() if line.startswith("│")}
+    assert "polite" in table
+    assert "informative" in table
+    assert "1.00" in lines["parrot"]  # says nothing new
+    assert "1.00" in lines["by heart"]  # always polite
+    assert "by heart − parrot" in lines
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_valid_and_hold_no_output(path: Path) -> None:
+    notebook: Any = nbformat.read(path, as_version=nbformat.NO_CONVERT)
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) >= (4, 5)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not [cell.id for cell in code if cell.outputs or cell.execution_count is not None]
+    assert notebook.cells[0].cell_type == "markdown"
+
+
+def test_both_notebooks_are_there() -> None:
+    assert [path.name for path in NOTEBOOKS] == ["01_quickstart.ipynb", "02_your_own_translator_and_judge.ipynb"]
