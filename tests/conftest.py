@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and threads that wait for each other crawl
+
 SHARED = Path(__file__).parents[2] / "shared"
 
 

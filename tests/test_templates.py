@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kullm.errors import InputError, UsageError
@@ -66,6 +66,8 @@ def test_the_plain_form_is_the_row_and_nothing_else() -> None:
 
 
 @given(TEXT, TEXT, TEXT)
+@example("{input}", "{instruction}", "")
+@example("{input}", "", "")
 def test_braces_and_markers_in_a_row_mean_nothing(instruction: str, input: str, output: str) -> None:
     head, middle = KULLM.with_input.split("{instruction}")
     middle, end = middle.split("{input}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Annotated, Any, cast
 import typer
 
 from kullm import __version__
-from kullm.errors import KullmError, UsageError
+from kullm.errors import KullmError, ServiceError, UsageError
+
+_INTERRUPTED = 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -264,16 +267,15 @@ def main() -> None:
     handler.setFormatter(logging.Formatter("      %(message)s"))
     logging.getLogger("kullm").addHandler(handler)
     logging.getLogger("kullm").setLevel(logging.INFO)
+    command = shlex.join(["kullm", *sys.argv[1:]])
     try:
         code = app(standalone_mode=False) or 0
     except KullmError as error:
-        print(f"kullm: {error}", file=sys.stderr)
+        again = f"\nTo go on: {command}" if isinstance(error, ServiceError) else ""
+        print(f"kullm: {error}{again}", file=sys.stderr)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        command = " ".join(["kullm", *sys.argv[1:]])
-        print(f"\nkullm: stopped; what is done is kept. To go on: {command}", file=sys.stderr)
-        sys.stdout.flush()
-        os._exit(130)  # a model may still be busy in a thread, and nothing of it is wanted any more
+        code = _INTERRUPTED
     except BrokenPipeError:
         os._exit(1)
     except typer.TyperException as error:
@@ -281,4 +283,8 @@ def main() -> None:
         code = error.exit_code
     except typer.Exit as error:
         code = error.exit_code
+    if code == _INTERRUPTED:
+        print(f"\nkullm: stopped; what is done is kept. To go on: {command}", file=sys.stderr)
+        sys.stdout.flush()
+        os._exit(code)  # a model may still be busy in a thread, and nothing of it is wanted any more
     sys.exit(code)

@@ -51,13 +51,15 @@ def find(kind: str, name: str, *arguments: Any, **settings: Any) -> Any:
     plugin = plugins[name]
     try:
         target = EntryPoint(plugin.name, plugin.target, f"kullm.{kind}").load()
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"The {kind[:-1]} {name!r} of the package {plugin.package} does not load: {error}") from error
+    except Exception as error:  # a module may fail in any way, and it is not ours
+        raise UsageError(
+            f"The {kind[:-1]} {name!r} of the package {plugin.package} does not load: {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(target, type) and not (colon or arguments or settings):
         return target
     try:
         return target(*([argument] if colon else []), *arguments, **settings)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UsageError(f"The {kind[:-1]} {name!r}: {error}.") from error
 
 

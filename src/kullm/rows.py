@@ -162,10 +162,17 @@ def answer(record: Mapping[str, Any]) -> Answer:
     )
 
 
-def dataset(records: Sequence[Mapping[str, Any]], columns: Sequence[str], *, numbers: Sequence[str] = ()) -> Dataset:
+def dataset(
+    records: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    *,
+    numbers: Sequence[str] = (),
+    like: Dataset | None = None,
+) -> Dataset:
     """A data set of `records` with exactly `columns`, in this order, also where there is no record.
 
-    `numbers` names the columns that hold floats; the others hold text, but for history, original and token counts.
+    `numbers` names the columns that hold floats, and columns of `like` keep their types; the others hold text, but for
+    history, original and token counts.
     """
     import datasets
     import pyarrow as pa
@@ -176,6 +183,8 @@ def dataset(records: Sequence[Mapping[str, Any]], columns: Sequence[str], *, num
     types: dict[str, Any] = {"history": pa.list_(turn), "original": english}
     types |= {"tokens": pa.int64(), "prompt_tokens": pa.int64()}
     types |= dict.fromkeys(numbers, pa.float64())
+    if like is not None:
+        types = {field.name: field.type for field in like.features.arrow_schema} | types
     schema = pa.schema([(name, types.get(name, text)) for name in columns])
     return datasets.Dataset(pa.Table.from_pylist([dict(record) for record in records], schema=schema))
 

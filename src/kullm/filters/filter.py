@@ -54,6 +54,9 @@ def keep(rows: Dataset, *filters: AnyFilter, rejected: Failures = None) -> Datas
                 reasons = reject(batch)
                 if len(reasons) != len(positions):
                     raise UsageError(f"The filter {name} gave {len(reasons)} reasons for {len(positions)} rows.")
+                strange = [reason for reason in reasons if not (reason is None or isinstance(reason, str))]
+                if strange:
+                    raise UsageError(f"The filter {name} gave {strange[0]!r}; a reason is a text, or None to keep.")
                 lost.extend(
                     Failure(row.id, "keep", reason)
                     for row, reason in zip(batch, reasons, strict=True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from kullm.errors import KeyRefused, MissingKey, Passing, QuotaSpent, Refused, ServiceDown, UnknownOutcome
+from kullm.errors import KeyRefused, Passing, QuotaSpent, Refused, ServiceDown, UnknownOutcome
 from kullm.models.model import Completion, Prompt
-from kullm.remote import Limits, retry_after
+from kullm.remote import Limits, api_key, retry_after
 from kullm.rows import Failure
 
 if TYPE_CHECKING:
@@ -38,8 +37,7 @@ class OpenAI:
     timeout: float = 120.0
 
     def __post_init__(self) -> None:
-        if not (self.key or os.environ.get(KEY)):
-            raise MissingKey("OpenAI", KEY, "https://platform.openai.com/api-keys (a local server takes any key)")
+        self._secret()
 
     @property
     def identity(self) -> str:
@@ -90,12 +88,15 @@ class OpenAI:
             return Passing(what, retry_after=retry_after(error.response.headers))
         return Refused(what) if status in (400, 413, 422) else ServiceDown(what)
 
+    def _secret(self) -> str:
+        where = "https://platform.openai.com/api-keys (a local server takes any key)"
+        return api_key(self.key, service="OpenAI", variable=KEY, where=where)
+
     @cached_property
     def _client(self) -> openai.OpenAI:
         import openai
 
-        key = self.key or os.environ[KEY]
-        return openai.OpenAI(api_key=key, base_url=self.base_url, max_retries=0, timeout=self.timeout)
+        return openai.OpenAI(api_key=self._secret(), base_url=self.base_url, max_retries=0, timeout=self.timeout)
 
 
 def _completion(reply: Any, where: str) -> Completion | Failure:

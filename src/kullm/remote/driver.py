@@ -127,6 +127,8 @@ class _Work(Generic[T, R]):
                     done, _ = wait(flying, timeout=pause, return_when=FIRST_COMPLETED)
                     for future in done:
                         advance(self.settle(future, *flying.pop(future), queue))
+                if interrupts.wanted:
+                    raise KeyboardInterrupt
             except BaseException as stop:
                 self.drain(flying, stop)
                 raise

@@ -59,5 +59,6 @@ class Template:
 
     def answer(self, completion: str) -> str:
         """`completion` up to the first of `stops`, without the white space around it."""
-        ends = [completion.find(stop) for stop in self.stops]
-        return completion[: min((end for end in ends if end >= 0), default=len(completion))].strip()
+        text = f"\n{completion}"  # a header may be the first thing that a model writes
+        ends = [text.find(stop) for stop in self.stops]
+        return text[: min((end for end in ends if end >= 0), default=len(text))].strip()

@@ -6,14 +6,14 @@ characters).
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from kullm.errors import KeyRefused, MissingKey, Passing, QuotaSpent, Refused, ServiceDown, UnknownOutcome
-from kullm.remote import Limits, retry_after
+from kullm.errors import KeyRefused, Passing, QuotaSpent, Refused, ServiceDown, UnknownOutcome
+from kullm.remote import Limits, api_key, retry_after
 
 if TYPE_CHECKING:
     import deepl
@@ -40,8 +40,7 @@ class DeepL:
     timeout: float = 120.0
 
     def __post_init__(self) -> None:
-        if not (self.key or os.environ.get(KEY)):
-            raise MissingKey("DeepL", KEY, "https://www.deepl.com/pro-api (there is a free plan)")
+        self._secret()
 
     @property
     def identity(self) -> str:
@@ -93,25 +92,38 @@ class DeepL:
             return Passing(what, retry_after=retry_after(self._headers))
         return ServiceDown(what)
 
+    def _secret(self) -> str:
+        return api_key(
+            self.key, service="DeepL", variable=KEY, where="https://www.deepl.com/pro-api (there is a free plan)"
+        )
+
     @property
-    def _headers(self) -> dict[str, str]:
-        return self._last[-1] if self._last else {}
+    def _headers(self) -> Mapping[str, str]:
+        """The headers of this thread's last answer: the client hides Retry-After."""
+        return getattr(self._last, "headers", {})
 
     @cached_property
-    def _last(self) -> list[dict[str, str]]:
-        return []
+    def _last(self) -> threading.local:
+        return threading.local()
 
     @cached_property
     def _client(self) -> deepl.DeepLClient:
         import deepl
         from deepl import http_client
+        from requests.adapters import HTTPAdapter
+
+        last = self._last
+
+        class Noting(HTTPAdapter):
+            def send(self, *args: Any, **settings: Any) -> requests.Response:
+                last.headers = {}
+                response = super().send(*args, **settings)
+                last.headers = dict(response.headers)
+                return response
 
         http_client.max_network_retries = 0  # kullm.remote alone retries
         http_client.min_connection_timeout = self.timeout
-        client = deepl.DeepLClient(self.key or os.environ[KEY], server_url=self.server_url, send_platform_info=False)
-        client._client._session.hooks["response"].append(self._note)  # the client hides Retry-After
+        client = deepl.DeepLClient(self._secret(), server_url=self.server_url, send_platform_info=False)
+        for scheme in ("https://", "http://"):
+            client._client._session.mount(scheme, Noting(pool_maxsize=self.in_flight))
         return client
-
-    def _note(self, response: requests.Response, *_: object, **__: object) -> None:
-        if not response.ok:
-            self._last[:] = [dict(response.headers)]

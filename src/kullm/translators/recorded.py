@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
+from xml.parsers import expat
 
 from kullm.errors import InputError
 from kullm.remote import Limits
@@ -102,21 +103,29 @@ def _jsonl(file: Path, data: bytes) -> Iterator[tuple[str, str, str]]:
 
 
 def _tmx(file: Path, data: bytes, source: str, target: str) -> Iterator[tuple[str, str, str]]:
-    if b"<!ENTITY" in data:
+    def refuse(*_: object) -> None:
         raise InputError(f"{file}: a TMX file that declares entities is not read.")
+
+    look = expat.ParserCreate()
+    look.EntityDeclHandler = refuse
     try:
+        look.Parse(data, True)
         root = ElementTree.fromstring(data)
-    except ElementTree.ParseError as error:
-        raise InputError(f"{file}:{error.position[0]}: not a TMX file: {error}") from None
-    for number, unit in enumerate(root.iter("tu"), 1):
+    except (expat.ExpatError, ElementTree.ParseError) as error:
+        raise InputError(f"{file}: not a TMX file: {error}.") from None
+    for number, unit in enumerate(_named(root, "tu"), 1):
         texts: dict[str, str] = {}
-        for variant in unit.iter("tuv"):
+        for variant in _named(unit, "tuv"):
             language = (variant.get(_LANG) or variant.get("lang") or "").lower().replace("_", "-").split("-")[0]
-            segment = variant.find("seg")
-            if segment is not None:
+            for segment in _named(variant, "seg"):
                 texts.setdefault(language, "".join(segment.itertext()))
         if source in texts and target in texts:
             yield texts[source], texts[target], f"{file}, unit {number}"
+
+
+def _named(root: ElementTree.Element, name: str) -> Iterator[ElementTree.Element]:
+    """The elements of that name, in whatever namespace the file puts them."""
+    return (element for element in root.iter() if element.tag.rpartition("}")[2] == name)
 
 
 def _short(text: str) -> str:

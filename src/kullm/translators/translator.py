@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +36,8 @@ class Translator(Protocol):
         ...
 
 
+_TURN = ("instruction", "output")
+
 AnyTranslator: TypeAlias = Translator | Callable[..., Sequence[str]] | str
 
 
@@ -60,26 +63,45 @@ def translate(
     need(rows, ("id", *fields), stage="translate")
     engine = _engine(translator)
     records: list[dict[str, Any]] = rows.to_list()
-    texts = list(dict.fromkeys(record[name] for record in records for name in fields if (record[name] or "").strip()))
+    places = [_texts(record, fields) for record in records]
+    texts = list(dict.fromkeys(text for found in places for text in found.values() if text.strip()))
     lost: list[Failure] = []
 
-    def call(batch: Sequence[str]) -> list[str | Failure]:
-        return [_usable(text) for text in engine.translate(batch, source=source, target=to)]
+    def call(batch: Sequence[str]) -> Sequence[str | Failure]:
+        said = engine.translate(batch, source=source, target=to)
+        return [_usable(text) for text in said] if isinstance(said, list | tuple) else said  # run says what is wrong
 
     results = run(
         call, texts, identity=f"{engine.identity} {source}>{to}", limits=engine.limits, memory=memory, stage="translate"
     )
     known = dict(zip(texts, results, strict=True))
     done: list[dict[str, Any]] = []
-    for record in records:
-        new = {name: known.get(record[name], record[name]) for name in fields}
+    for record, found in zip(records, places, strict=True):
+        new = {name: known.get(text, text) for name, text in found.items()}
         bad = {name: value for name, value in new.items() if isinstance(value, Failure)}
         lost.extend(replace(value, id=record["id"], cause=f"{name}: {value.cause}") for name, value in bad.items())
         if not bad:
             original = record.get("original") or {name: record.get(name) for name in TEXT_FIELDS}
-            done.append(record | new | {"original": original})
+            done.append(_placed(record, new, fields) | {"original": original})
     settle(lost, failures, stage="translate", kept=len(done))
-    return dataset(done, list(dict.fromkeys([*rows.column_names, "original"])))
+    return dataset(done, list(dict.fromkeys([*rows.column_names, "original"])), like=rows)
+
+
+def _texts(record: dict[str, Any], fields: Sequence[str]) -> dict[str, str]:
+    """Every text of a row that is to be translated, by its place: the fields, and the turns before it."""
+    found = {name: record[name] or "" for name in fields}
+    for number, turn in enumerate(record.get("history") or ()):
+        found |= {f"history[{number}].{name}": turn[name] or "" for name in _TURN}
+    return found
+
+
+def _placed(record: dict[str, Any], new: dict[str, Any], fields: Sequence[str]) -> dict[str, Any]:
+    """The row with the texts of `new` in their places."""
+    row = record | {name: new[name] for name in fields}
+    if record.get("history"):
+        turns = range(len(record["history"]))
+        row["history"] = [{name: new[f"history[{number}].{name}"] for name in _TURN} for number in turns]
+    return row
 
 
 def _usable(text: object) -> str | Failure:
@@ -98,7 +120,13 @@ class _Function:
 
     @property
     def identity(self) -> str:
-        return f"function/{self.translate.__module__}.{self.translate.__qualname__}"
+        """Its name, and a hash of what it does: two functions of one name translate differently."""
+        does = self.translate
+        code = getattr(does, "__code__", None)
+        parts = [code.co_code, code.co_consts, code.co_names] if code else [repr(does)]
+        cells = [cell.cell_contents for cell in getattr(does, "__closure__", None) or ()]
+        what = repr([*parts, cells, getattr(does, "__defaults__", None), getattr(does, "__kwdefaults__", None)])
+        return f"function/{does.__module__}.{does.__qualname__}/{hashlib.sha256(what.encode()).hexdigest()[:12]}"
 
     @property
     def limits(self) -> Limits:
