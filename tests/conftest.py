@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # the libraries look once, when they are imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and threads that wait for each other crawl
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -27,14 +28,12 @@ def _no_keys_no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test pays, asks a hub, or leaves a memory in the working folder."""
     for name in ("DEEPL_AUTH_KEY", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a GPT-NeoX of two small layers, as Polyglot-Ko is built, and a Korean tokenizer of 600 pieces."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast

@@ -228,7 +228,6 @@ def test_a_spent_quota_says_what_is_safe() -> None:
     assert not Path("k.jsonl").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="main prints the command after an interrupt only")
 def test_a_spent_quota_says_the_command_that_goes_on() -> None:
     with DeepLServer(lambda text: f"<{text}>", quota=600) as server:
         assert f"kullm translate rows.jsonl -o k.jsonl --server-url {server.url}" in quota_spent(server)
@@ -247,7 +246,6 @@ def test_a_command_that_is_typed_wrong_gets_a_sentence(arguments: list[str], wor
     assert word in stopped(2, *arguments).lower()
 
 
-@pytest.mark.xfail(strict=True, reason="plugins.find lets a ValueError of the constructor through")
 def test_a_setting_of_a_filter_that_is_no_number_gets_a_sentence() -> None:
     assert "min-length" in stopped(2, "keep", rows(), "-o", "k.jsonl", "--filter", "min-length:ten")
 
@@ -305,7 +303,6 @@ def test_an_interrupted_translation_exits_130_and_later_only_the_rest_is_paid() 
     assert done["output"][:] == [f"<output {n:04}>" for n in range(600)]
 
 
-@pytest.mark.xfail(strict=True, reason="typer turns the interrupt into Exit(130): main's own message is never reached")
 @pytest.mark.parametrize("folder", ["plain", "with a space"])
 def test_an_interrupted_command_prints_the_command_that_goes_on(folder: str) -> None:
     file, texts = many(folder)

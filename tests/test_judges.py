@@ -134,14 +134,12 @@ def test_a_form_without_six_clear_scores_is_a_failure(reply: str, cause: str) ->
     assert cause in said.cause
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a second number is taken for a comment")
 @pytest.mark.parametrize("score", ["2 - 3", "2 – 3", "1 - 3", "2, 3"])
 def test_two_scores_on_a_line_are_no_score(score: str) -> None:
     said = read(FORM.replace("(1 - 3): 3", f"(1 - 3): {score}"))
     assert isinstance(said, Failure), said
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="without brackets a range is read as its lower end")
 def test_a_range_that_is_repeated_without_a_score_is_no_score() -> None:
     said = read("\n".join(f"- {c.label}: {c.low:g} - {c.high:g}" for c in KULLM_PAPER.criteria))
     assert isinstance(said, Failure), said
@@ -153,13 +151,11 @@ def test_a_reply_that_was_cut_is_a_failure_even_where_six_scores_stand() -> None
     assert "cut" in said.cause
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="read() leaves the ranges to judge()")
 def test_a_score_outside_its_range_is_a_failure() -> None:
     said = read(FORM.replace("(0 - 1): 1", "(0 - 1): 3"))
     assert isinstance(said, Failure), said
 
 
-@pytest.mark.xfail(strict=True, raises=subprocess.TimeoutExpired, reason="the pattern of a line takes cubic time")
 def test_a_long_line_in_a_reply_is_read_in_no_more_than_its_time() -> None:
     """A reply may quote a hostile answer: 20,000 spaces on a line must not hold the run for hours."""
     code = (
@@ -365,11 +361,15 @@ def test_scores_that_the_rubric_does_not_know_are_failures(given_scores: dict[st
     assert scores[0]["failure"]
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="the comparison with the range raises")
-@pytest.mark.parametrize("value", ["5", None, [5]])
+@pytest.mark.parametrize("value", ["5", True, [5]])
 def test_a_score_that_is_no_number_is_a_failure(value: Any) -> None:
     scores = kullm.judge(answers("서울"), Own({"brief": 1, "kind": value}), memory=None)
     assert scores[0]["failure"]
+
+
+def test_a_score_that_cannot_be_told_is_left_out_and_is_no_failure() -> None:
+    scores = kullm.judge(answers("서울"), Own({"brief": 1, "kind": None}), memory=None)
+    assert (scores[0]["brief"], scores[0]["kind"], scores[0]["failure"]) == (1, None, None)
 
 
 def test_what_is_no_judge_is_refused() -> None:
@@ -381,7 +381,7 @@ def test_what_is_no_judge_is_refused() -> None:
 # Reference
 
 
-def score(text: str, reference: str = "서울입니다.", finish_reason: str = "stop") -> dict[str, float]:
+def score(text: str, reference: str = "서울입니다.", finish_reason: str = "stop") -> dict[str, Any]:
     (said,) = Reference().score([Answer("q", "m", "수도?", "", text, reference, finish_reason)])
     assert isinstance(said, Judgment)
     return dict(said.scores)
@@ -426,7 +426,6 @@ def test_only_an_answer_that_ended_by_itself_has_ended() -> None:
     assert (score("서울")["ended"], score("서울", finish_reason="length")["ended"]) == (1, 0)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="an unknown finish reason is scored 0")
 def test_whether_an_answer_ended_is_not_invented_where_nobody_knows() -> None:
     """Answers of others carry no finish reason: 0 there would say that every one of them was cut."""
     (row,) = kullm.judge(answers("서울", reference="서울").remove_columns("finish_reason"), Reference(), memory=None)
@@ -447,7 +446,8 @@ def test_whether_an_answer_ended_is_not_invented_where_nobody_knows() -> None:
         ("-" * 80, False),
         ("================ 제목 ================", False),
         ("0.5 0.5 0.5 0.5", False),  # no letter, and not 20 characters
-        ("1 2 3 4 1 2 3 4 1 2 3 4 1 2 3 4", True),
+        ("1 2 3 4 " * 4, True),
+        ("1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12", False),
         ("3" * 20, True),
         ("ㅋㅋㅋㅋ 정말요?", False),
         ("ㅋㅋㅋㅋㅋㅋㅋ", False),
@@ -461,9 +461,6 @@ def test_what_counts_as_a_loop(text: str, looping: bool) -> None:
     assert score(text)["no_loops"] == (not looping)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="numbers are folded into one, so counting looks like a loop"
-)
 @pytest.mark.parametrize(
     "text", ["1, 2, 3, 4, 5, 6, 7, 8, 9, 10", "| 연도 | 값 |\n|---|---|\n| 2019 | 2020 | 2021 | 2022 | 2023 | 2024 |"]
 )
@@ -544,7 +541,6 @@ def test_the_252_answers_of_kullm_v2_become_a_table(shared: Path, tmp_path: Path
     assert KULLM_PAPER.hash in table
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the model becomes the language of Reference")
 def test_the_command_line_does_not_hand_a_model_to_a_judge_that_asks_none(tmp_path: Path) -> None:
     said = {
         "instruction": "수도?",

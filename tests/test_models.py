@@ -178,7 +178,6 @@ def test_the_address_in_the_environment_is_not_followed(monkeypatch: pytest.Monk
     assert (named.requests, lured.requests) == (1, 0)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="nobody closes the client that a model holds")
 def test_a_model_that_is_gone_leaves_no_connection_open() -> None:
     code = """
 import gc
@@ -388,7 +387,6 @@ def test_answers_of_others_are_numbered_and_named_by_their_file(tmp_path: Path) 
     assert kullm.load_answers(path, "KoAlpaca 1.1b")["model"] == ["KoAlpaca 1.1b"] * 2
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="a number as id is an ArrowTypeError")
 def test_answers_of_others_may_have_numbers_as_ids(tmp_path: Path) -> None:
     path = tmp_path / "theirs.jsonl"
     path.write_text('{"id": 7, "instruction": "수도?", "answer": "서울", "rating": 3}\n', "utf-8")

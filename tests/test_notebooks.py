@@ -33,7 +33,6 @@ def execute(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 _TABLE = "in a notebook rich shows the table beside print, so str(report) lacks it"
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason=_TABLE)
 @pytest.mark.slow
 def test_the_quickstart_ends_with_the_table_of_both_models(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -49,7 +48,6 @@ def test_the_quickstart_ends_with_the_table_of_both_models(
     assert page.count("<summary>") == 3
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason=_TABLE)
 @pytest.mark.slow
 def test_a_translator_and_a_judge_of_ones_own_make_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = execute("02_your_own_translator_and_judge.ipynb", tmp_path, monkeypatch)

@@ -143,9 +143,6 @@ def test_a_wrong_value_is_refused_by_its_place(override: str, where: str) -> Non
         read_recipe(DEMO / "recipe.yaml", [override])
 
 
-@pytest.mark.xfail(
-    strict=True, raises=pytest.fail.Exception, reason="settings of the trainer are not checked by the run file"
-)
 def test_a_trainers_setting_of_the_wrong_kind_is_refused_before_anything_runs() -> None:
     with pytest.raises(UsageError, match="epochs"):
         read_recipe(DEMO / "recipe.yaml", ["train.epochs=many"])
@@ -268,7 +265,6 @@ def test_another_base_is_asked_anew(carried_out: Said, tiny: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the pairs file is not among the files of its stage")
 def test_a_corrected_translation_reaches_the_next_run(carried_out: Said, recipe: Path, tmp_path: Path) -> None:
     overrides = ("answer.models=[base]", "answer.max_new_tokens=1")
     carried_out(*overrides)
@@ -282,9 +278,6 @@ def test_a_corrected_translation_reaches_the_next_run(carried_out: Said, recipe:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=True, raises=InputError, reason="every value that names a file beside the run file becomes a path"
-)
 def test_a_folder_beside_the_run_file_is_no_language(recipe: Path, carried_out: Said, tiny: Path) -> None:
     """`langid: ko` is a language, also where a folder "ko" stands beside the run file."""
     (recipe.parent / "ko").mkdir()

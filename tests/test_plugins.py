@@ -113,7 +113,6 @@ def test_settings_that_do_not_fit_are_an_error_that_names_the_plug_in() -> None:
         plugins.find("templates", "kullm:large")
 
 
-@pytest.mark.xfail(strict=True, reason="plugins.find lets a ValueError of the constructor through")
 def test_an_argument_of_the_wrong_kind_is_an_error_that_names_the_plug_in() -> None:
     with pytest.raises(UsageError, match="filter 'min-length'"):
         plugins.find("filters", "min-length:ten")
@@ -192,8 +191,8 @@ BROKEN = {
         "absent",
         "needy",
         "renamed",
-        pytest.param("misspelt", marks=pytest.mark.xfail(strict=True, reason="only ImportError is caught")),
-        pytest.param("failing", marks=pytest.mark.xfail(strict=True, reason="only ImportError is caught")),
+        pytest.param("misspelt"),
+        pytest.param("failing"),
     ],
 )
 def test_a_plug_in_that_does_not_load_is_named_with_its_package_and_the_cause(

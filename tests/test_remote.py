@@ -581,7 +581,6 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.xfail(strict=True, reason="the flag is not looked at after the last call")
 def test_an_interrupt_during_the_last_call_still_stops_the_program(tmp_path: Path) -> None:
     path = tmp_path / "m.sqlite"
     child = subprocess.run(

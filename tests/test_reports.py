@@ -113,7 +113,6 @@ def test_wilson_intervals_are_scipys(successes: int, n: int, level: float) -> No
     assert (estimate.low, estimate.high) == pytest.approx((other.low, other.high), abs=1e-12)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the bounds are rounded past the mean at 0 and 1")
 def test_the_mean_lies_in_its_interval() -> None:
     """Whoever draws the interval takes differences, and a bar of negative length is an error in plotting libraries."""
     for n in range(1, 400):
@@ -156,7 +155,6 @@ def test_t_intervals_are_scipys(values: list[float], level: float) -> None:
     assert (estimate.low, estimate.high) == pytest.approx((middle - half, middle + half), abs=1e-9)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="cutting at the range turns no interval into the range")
 @pytest.mark.parametrize("within", [(-math.inf, math.inf), (1, 5)])
 def test_without_two_values_there_is_no_interval(within: tuple[float, float]) -> None:
     one, none = mean([3.0], within=within), mean([], within=within)
@@ -275,7 +273,6 @@ def test_scores_by_two_rubrics_are_refused() -> None:
         kullm.report(mixed)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the first score is lost and counted as a failure")
 def test_an_answer_that_was_scored_twice_is_no_failure() -> None:
     """Two files of scores put together: the second score of an answer is neither lost in silence nor "failed"."""
     twice = scores([("a", "m", 1, 5), ("a", "m", 1, 3), ("b", "m", 0, 1)])
@@ -313,7 +310,6 @@ def test_markdown_is_a_table_whatever_a_model_is_called() -> None:
     assert {line.replace("\\|", "").count("|") for line in lines} == {6}
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="notes are put into Markdown as they are")
 def test_a_failure_of_several_lines_stays_one_note() -> None:
     """The first failure's cause may be what a service said, over several lines."""
     records = scores([("a", "m", None, None), ("b", "m", 1, 5)]).to_list()

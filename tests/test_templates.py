@@ -96,7 +96,6 @@ def test_an_answer_of_the_paper_form_ends_at_the_next_instruction() -> None:
     assert KULLM_PAPER.answer(" 서울입니다.\n\n지시어: 다음은?\n\n입력: ") == "서울입니다."
 
 
-@pytest.mark.xfail(strict=True, reason="the stops want a line break before the header, which stands in the prompt")
 def test_an_answer_that_is_nothing_but_the_next_prompt_is_empty() -> None:
     # The prompt ends with a line break, so the header may be the very first thing that a model writes.
     assert KULLM.answer("### 명령어:\n다음 질문\n\n### 응답:\n다음 답") == ""

@@ -135,4 +135,6 @@ def load_answers(path: str | Path, model: str = "") -> Dataset:
         for number, record in enumerate(rows.to_list())
     ]
     columns = [*COLUMNS, *(["motivation_app"] if "motivation_app" in rows.column_names else [])]
-    return dataset([{name: record.get(name) for name in columns} for record in records], columns)
+    return dataset(
+        [{name: record.get(name) for name in columns} | {"id": str(record["id"])} for record in records], columns
+    )

@@ -167,8 +167,13 @@ def judge(
     from kullm.judges import judge as score
     from kullm.sources import save
 
-    asked = [_model(f"openai:{model or 'gpt-4'}", base_url)] if model or base_url else []
-    engine = plugins.find("judges", judge, *asked)
+    asked = {"model": _model(f"openai:{model or 'gpt-4'}", base_url)} if model or base_url else {}
+    try:
+        engine = plugins.find("judges", judge, **asked)
+    except UsageError as error:
+        if asked:
+            error.next = error.next or "--model and --base-url are for judges that ask a model, such as gpt-4."
+        raise
     save(score(load_answers(answers, name), engine, memory=memory, failures=failures), out)
 
 

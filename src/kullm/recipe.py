@@ -133,6 +133,11 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     unknown = set(recipe.train.model_extra or {}) - {field.name for field in fields(PolyglotLoRA)}
     if unknown and recipe.train.trainer == "polyglot-lora":
         raise InputError(f"{path}: train.{sorted(unknown)[0]}: no such setting.", next=_known("train."))
+    if recipe.train.trainer == "polyglot-lora":
+        try:
+            PolyglotLoRA(recipe.train.base, **(recipe.train.model_extra or {}))
+        except UsageError as error:
+            raise InputError(f"{path}: train: {error.what}") from None
     return recipe
 
 
@@ -299,8 +304,15 @@ class _River:
         try:
             plugins.find(kind, name, *arguments, **settings)
         except MissingKey:
-            return [part, "without key"]
-        return [part]
+            spare = part.without_key
+            return [part, "without key", *(self.files(spare) if spare is not None else [])]
+        return [part, *self.files(wanted)]
+
+    def files(self, wanted: Plugin) -> list[str]:
+        """The hashes of the files that a plug-in is made of: a mended pair is another run."""
+        _, arguments, settings = self.spelled(wanted)
+        values = [Path(value) for value in (*arguments, *settings.values()) if isinstance(value, str)]
+        return [_digest(path) for path in values if path.is_file()]
 
     def spelled(self, wanted: Plugin) -> tuple[str, list[Any], dict[str, Any]]:
         """Name, arguments and settings of a plug-in as a run file spells it; files are relative to the run file."""
@@ -312,7 +324,9 @@ class _River:
         return name, [self.resolved(one) for one in (value if isinstance(value, list) else [value])], {}
 
     def resolved(self, value: Any) -> Any:
-        return str(self.home / value) if isinstance(value, str) and (self.home / value).exists() else value
+        """A file beside the run file where `value` names one, else `value`."""
+        named = isinstance(value, str) and Path(value).suffix and (self.home / value).is_file()
+        return str(self.home / value) if named else value
 
 
 def say(text: str) -> None:

@@ -62,9 +62,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """A judge's scores of one answer, one value a criterion; `raw` is what the judge said, word for word."""
+    """A judge's scores of one answer, by criterion, None where one cannot be told; `raw` is the judge's own reply."""
 
-    scores: Mapping[str, float]
+    scores: Mapping[str, float | None]
     raw: str = ""
 
 

@@ -341,13 +341,18 @@ def check_judge(judge: Any) -> None:
                 _check_scores(who, judgment.scores, ranges)
 
 
-def _check_scores(who: str, scores: Mapping[str, float], ranges: Mapping[str, tuple[float, float]]) -> None:
+def _check_scores(who: str, scores: Mapping[str, float | None], ranges: Mapping[str, tuple[float, float]]) -> None:
     wanted, got = ", ".join(sorted(map(str, ranges))), ", ".join(sorted(map(str, scores)))
     _promise(wanted == got, f"{who}: a judgment must score exactly {wanted}, and scored {got or 'nothing'}.")
     for name, (low, high) in ranges.items():
         score: object = scores[name]
+        if score is None:
+            continue
         number = isinstance(score, int | float) and not isinstance(score, bool) and math.isfinite(score)
-        _promise(number and low <= scores[name] <= high, f"{who}: {name} must be in {low} to {high}, and is {score!r}.")
+        _promise(
+            number and low <= cast("float", score) <= high,
+            f"{who}: {name} must be in {low} to {high}, and is {score!r}.",
+        )
 
 
 def _promise(kept: bool, sentence: str) -> None:

@@ -12,9 +12,8 @@ from kullm.remote import Limits
 from kullm.rows import Answer, Failure, Judgment
 
 _PLACE = re.compile(r"\{(instruction|input|response)\}")
-_LINE = re.compile(r"[\s*-]*(?P<label>[^:()*]+?)[\s*]*(?:\([^()]*\))?[\s*]*:[\s*]*(?P<rest>.*?)[\s*]*")
-"""A line of the form: "- label (low - high): score", with or without the range, bold or not."""
-_SCORE = re.compile(r"(\d+)(?:\s*/\s*(\d+))?\s*점?(?:[.,](?!\d).*|\s*\(.*|\s+[-–—]\s.*)?")
+_SCORE = re.compile(r"([0-9]{1,3})(?:\s*/\s*([0-9]{1,3}))?\s*점?(?:[.,]\D*|\s*\(\D*|\s+[-–—]\s\D*)?")
+"""A score, perhaps with its highest value, perhaps with words behind it; another number behind it makes it no score."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,9 @@ class ChatJudge:
             return Failure("", "judge", "the judge's reply was cut short")
         found: dict[str, set[float]] = {}
         for line in completion.text.split("\n"):
-            match = _LINE.fullmatch(line.strip())
-            criterion = match and self._named(match["label"])
-            score = criterion and match and _SCORE.fullmatch(match["rest"])
+            label, colon, rest = line.strip(" \t\r-*").partition(":")
+            criterion = self._named(label.partition("(")[0]) if colon else None
+            score = _SCORE.fullmatch(rest.strip(" \t*")) if criterion else None
             if criterion and score and (score[2] is None or float(score[2]) == criterion.high):
                 found.setdefault(criterion.name, set()).add(float(score[1]))
         missing = [criterion.name for criterion in self.rubric.criteria if criterion.name not in found]
@@ -56,9 +55,11 @@ class ChatJudge:
         twice = [name for name, scores in found.items() if len(scores) > 1]
         if twice:
             return Failure("", "judge", f"the judge's reply scores {', '.join(twice)} more than once, and differently")
-        return Judgment(
-            {criterion.name: found[criterion.name].copy().pop() for criterion in self.rubric.criteria}, completion.text
-        )
+        scores = {criterion.name: found[criterion.name].pop() for criterion in self.rubric.criteria}
+        for criterion in self.rubric.criteria:
+            if not criterion.low <= scores[criterion.name] <= criterion.high:
+                return Failure("", "judge", f"the judge's reply gives {criterion.name} {scores[criterion.name]:g}")
+        return Judgment(scores, completion.text)
 
     def score(self, answers: Sequence[Answer]) -> list[Judgment | Failure]:
         """Ask the model about each answer and read its replies."""

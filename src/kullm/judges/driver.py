@@ -128,6 +128,10 @@ def _checked(one: Judgment | Failure, rubric: Rubric) -> Judgment | Failure:
     if set(one.scores) != set(wanted):
         return Failure("", "judge", f"scores for {', '.join(one.scores)} where {', '.join(wanted)} are asked for")
     for name, value in one.scores.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return Failure("", "judge", f"{name} is {value!r} and not a number")
         if not wanted[name].low <= value <= wanted[name].high:
             return Failure("", "judge", f"{name} is {value:g}, out of {wanted[name].low:g}–{wanted[name].high:g}")
     return one

@@ -18,6 +18,9 @@ from kullm.remote import Limits
 from kullm.rows import Answer, Failure, Judgment
 
 _LOOP = re.compile(r"(.{2,40}?)\1{3,}", re.DOTALL)
+_ENDED = {"stop": 1.0, "length": 0.0}
+"""Whether a model ended by itself, by finish reason; of an answer from elsewhere that cannot be told."""
+
 _NUMBER = re.compile(r"\d+")
 _WINDOW, _TIMES = 20, 4
 
@@ -67,7 +70,7 @@ class Reference:
             {
                 "chrF": float(sentence_chrf(answer.text, [answer.reference]).score),
                 "in_language": float(language_of(answer.text) == self.language),
-                "ended": float(answer.finish_reason == "stop"),
+                "ended": _ENDED.get(answer.finish_reason),
                 "no_loops": float(not loops(answer.text)),
             }
         )
@@ -76,14 +79,12 @@ class Reference:
 def loops(text: str) -> bool:
     """Whether a text repeats itself the way a stuck model does; numbers that count on do not hide it.
 
-    What repeats must hold a letter, or be numbers over 20 characters: rules and the frames of tables may repeat.
+    What repeats must hold a letter, or be the same numbers for 20 characters: rules and frames of tables may repeat.
     """
     plain = _NUMBER.sub("0", text)
-    for match in _LOOP.finditer(plain):
-        long = len(match[0]) > _WINDOW and any(map(str.isdigit, match[1]))
-        if long or any(map(str.isalpha, match[1])):
-            return True
-    if re.search(r"(\d)\1{19}", text):
+    if any(any(map(str.isalpha, match[1])) for match in _LOOP.finditer(plain)):
+        return True
+    if any(any(map(str.isdigit, match[1])) and len(match[0]) >= _WINDOW for match in _LOOP.finditer(text)):
         return True
     windows = Counter(plain[start : start + _WINDOW] for start in range(len(plain) - _WINDOW + 1))
     return any(count >= _TIMES and any(map(str.isalpha, window)) for window, count in windows.items())

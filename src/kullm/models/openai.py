@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -96,7 +97,9 @@ class OpenAI:
     def _client(self) -> openai.OpenAI:
         import openai
 
-        return openai.OpenAI(api_key=self._secret(), base_url=self.base_url, max_retries=0, timeout=self.timeout)
+        client = openai.OpenAI(api_key=self._secret(), base_url=self.base_url, max_retries=0, timeout=self.timeout)
+        weakref.finalize(self, client.close)
+        return client
 
 
 def _completion(reply: Any, where: str) -> Completion | Failure:

@@ -38,7 +38,9 @@ def mean(
         low, high = _wilson(middle, n, level)
     else:
         half = _half(values, middle, level)
-        low, high = max(within[0], middle - half), min(within[1], middle + half)
+        low, high = middle - half, middle + half
+        if n > 1:
+            low, high = max(within[0], low), min(within[1], high)
     return Estimate(middle, low, high, n, failures)
 
 
@@ -81,7 +83,8 @@ def _wilson(share: float, n: int, level: float) -> tuple[float, float]:
     z = _z(level)
     spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     middle, scale = share + z * z / (2 * n), 1 + z * z / n
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+    low, high = (middle - spread) / scale, (middle + spread) / scale
+    return (0.0 if share == 0 else low), (1.0 if share == 1 else high)
 
 
 def _z(level: float) -> float:

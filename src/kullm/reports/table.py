@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,18 +37,19 @@ class Report:
         first = next(iter(self.cells), "")
         head = ["model", *(f"{name} ({low:g}–{high:g})" for name, (low, high) in self.criteria.items()), "n", "failed"]
         rows = [
-            [model, *(_cell(row[name]) for name in self.criteria), *_counts(row)] for model, row in self.cells.items()
+            [model, *(_cell(row[name], of=_n(row)) for name in self.criteria), *_counts(row)]
+            for model, row in self.cells.items()
         ]
         for model, row in self.differences.items():
-            shown = [_cell(row[name], sign=True) for name in self.criteria]
-            rows.append([f"{model} − {first}", *shown, str(min(cell.n for cell in row.values())), ""])
+            shown = [_cell(row[name], of=_n(row), sign=True) for name in self.criteria]
+            rows.append([f"{model} − {first}", *shown, str(_n(row)), ""])
         return [head, *rows]
 
     def markdown(self) -> str:
         """The table and the notes as GitHub-flavoured Markdown."""
         head, *rows = ([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in self.table())
-        lines = [f"# {self.title}", "", _pipes(head), _pipes(["---", *["---:"] * (len(head) - 1)])]
-        return "\n".join([*lines, *map(_pipes, rows), "", *(f"- {note}" for note in self.notes), ""])
+        lines = [f"# {_line(self.title)}", "", _pipes(head), _pipes(["---", *["---:"] * (len(head) - 1)])]
+        return "\n".join([*lines, *map(_pipes, rows), "", *(f"- {_line(note)}" for note in self.notes), ""])
 
     def html(self) -> str:
         """One self-contained page: no script, no request to anywhere."""
@@ -67,7 +69,9 @@ class Report:
         for row in rows:
             table.add_row(*(Text(_plain(cell)) for cell in row))
         out = io.StringIO()
-        Console(file=out, width=max(100, 18 * len(head))).print(table)
+        Console(
+            file=out, width=max(100, 18 * len(head)), force_terminal=False, force_jupyter=False, color_system=None
+        ).print(table)
         return out.getvalue() + "\n".join(f"· {_plain(note)}" for note in self.notes)
 
     def save(self, path: str | Path) -> Path:
@@ -107,19 +111,23 @@ def report(scores: Dataset, answers: Dataset | None = None, *, title: str = "Eva
     if len(rubrics) != 1:
         raise InputError(f"A report takes scores by one rubric; these have {len(rubrics)}.")
     rubric = json.loads(rubrics.pop())
+    pairs = Counter((record["id"], record["model"]) for record in records)
+    (id, model), times = pairs.most_common(1)[0]
+    if times > 1:
+        raise InputError(f"The answer of {model} to the question {id} is scored {times} times.")
     criteria = {name: (float(low), float(high)) for name, (low, high) in rubric["criteria"].items()}
     models = list(dict.fromkeys(record["model"] for record in records))
     values = {
         model: {
-            name: {r["id"]: r[name] for r in records if r["model"] == model and r["failure"] is None}
+            name: {r["id"]: r[name] for r in records if r["model"] == model and r[name] is not None}
             for name in criteria
         }
         for model in models
     }
-    counts = {model: sum(record["model"] == model for record in records) for model in models}
+    failed = {model: sum(r["model"] == model and r["failure"] is not None for r in records) for model in models}
     cells = {
         model: {
-            name: mean(list(row.values()), within=criteria[name], failures=counts[model] - len(row))
+            name: mean(list(row.values()), within=criteria[name], failures=failed[model])
             for name, row in values[model].items()
         }
         for model in models
@@ -173,21 +181,31 @@ def _beside(
     return tuple(items.values())
 
 
-def _cell(cell: Estimate, *, sign: bool = False) -> str:
+def _n(row: dict[str, Estimate]) -> int:
+    """The answers that a row of the table is about."""
+    return max(cell.n for cell in row.values())
+
+
+def _cell(cell: Estimate, *, of: int, sign: bool = False) -> str:
     if math.isnan(cell.mean):
         return "–"
     digits = 1 if max(abs(cell.mean), abs(cell.high)) >= 10 else 2
     plus = "+" if sign else ""
     interval = "" if math.isnan(cell.low) else f" [{cell.low:{plus}.{digits}f}, {cell.high:{plus}.{digits}f}]"
-    return f"{cell.mean:{plus}.{digits}f}{interval}"
+    fewer = f" (n={cell.n})" if cell.n < of else ""
+    return f"{cell.mean:{plus}.{digits}f}{interval}{fewer}"
 
 
 def _counts(row: dict[str, Estimate]) -> list[str]:
-    return [str(min(cell.n for cell in row.values())), str(max(cell.failures for cell in row.values()))]
+    return [str(_n(row)), str(max(cell.failures for cell in row.values()))]
 
 
 def _pipes(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _plain(text: str) -> str:

@@ -64,6 +64,19 @@ class PolyglotLoRA:
     save_steps: int = 100
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name in ("rank", "alpha", "epochs", "batch", "max_tokens", "pack_tokens", "save_steps"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UsageError(f"{name} is {value!r}; expected a whole number from 1 up.")
+        for name in ("learning_rate", "dropout", "warmup", "clip"):
+            try:
+                object.__setattr__(self, name, float(getattr(self, name)))  # YAML reads 3e-4 as a text
+            except (TypeError, ValueError):
+                raise UsageError(f"{name} is {getattr(self, name)!r}; expected a number.") from None
+        if self.quantize not in (None, "8bit", "4bit"):
+            raise UsageError(f"quantize is {self.quantize!r}; expected nothing, 8bit or 4bit.")
+
     def train(
         self, rows: Dataset, template: PromptTemplate = KULLM, out: str | Path = "model", *, failures: Failures = None
     ) -> Checkpoint:

@@ -7,6 +7,7 @@ characters).
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -126,4 +127,5 @@ class DeepL:
         client = deepl.DeepLClient(self._secret(), server_url=self.server_url, send_platform_info=False)
         for scheme in ("https://", "http://"):
             client._client._session.mount(scheme, Noting(pool_maxsize=self.in_flight))
+        weakref.finalize(self, client.close)
         return client

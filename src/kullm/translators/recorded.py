@@ -111,8 +111,8 @@ def _tmx(file: Path, data: bytes, source: str, target: str) -> Iterator[tuple[st
     try:
         look.Parse(data, True)
         root = ElementTree.fromstring(data)
-    except (expat.ExpatError, ElementTree.ParseError) as error:
-        raise InputError(f"{file}: not a TMX file: {error}.") from None
+    except expat.ExpatError as error:
+        raise InputError(f"{file}:{error.lineno}: not a TMX file: {error}.") from None
     for number, unit in enumerate(_named(root, "tu"), 1):
         texts: dict[str, str] = {}
         for variant in _named(unit, "tuv"):
