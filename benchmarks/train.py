@@ -59,7 +59,9 @@ def ours(folder: Path, count: int) -> dict[str, float]:
     from kullm.templates import KULLM
     from kullm.trainers import PolyglotLoRA
 
-    trainer = PolyglotLoRA(str(folder), rank=RANK, alpha=ALPHA, epochs=1, batch=BATCH, pack_tokens=1024)
+    trainer = PolyglotLoRA(
+        str(folder), rank=RANK, alpha=ALPHA, epochs=1, batch=BATCH, pack_tokens=1024, dtype="float32"
+    )
     data = rows(count)
     with tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
@@ -80,7 +82,7 @@ def plain(folder: Path, count: int) -> dict[str, float]:
     data = rows(count)
     start = time.perf_counter()
     with quiet(), tempfile.TemporaryDirectory() as out:
-        model, tokenizer = load_causal(str(folder))
+        model, tokenizer = load_causal(str(folder), dtype="float32")
         encoded = [encode(example(row), KULLM, tokenizer, 1024) for row in data]
         good = [row for row in encoded if isinstance(row, Encoded)]
         items = [

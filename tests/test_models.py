@@ -223,7 +223,7 @@ PROMPTS = [
 
 @pytest.mark.slow
 def test_prompts_that_are_answered_together_are_answered_as_if_alone(tiny: Path) -> None:
-    model = HuggingFace(str(tiny), beams=4, repetition_penalty=1.4, max_new_tokens=24)
+    model = HuggingFace(str(tiny), beams=4, repetition_penalty=1.4, max_new_tokens=24, dtype="float32")
     alone = [model.generate([prompt])[0] for prompt in PROMPTS]
     assert model.generate(PROMPTS) == alone
     assert model.generate(PROMPTS[::-1]) == alone[::-1]
@@ -251,7 +251,7 @@ def without_pad(tiny: Path, folder: Path) -> Path:
 
 @pytest.mark.slow
 def test_so_are_they_where_the_end_of_text_serves_as_padding(tiny: Path, tmp_path: Path) -> None:
-    model = HuggingFace(str(without_pad(tiny, tmp_path / "no-pad")), max_new_tokens=24)
+    model = HuggingFace(str(without_pad(tiny, tmp_path / "no-pad")), max_new_tokens=24, dtype="float32")
     alone = [model.generate([prompt])[0] for prompt in PROMPTS]
     assert "stop" in {completion.finish_reason for completion in alone}
     assert model.generate(PROMPTS) == alone

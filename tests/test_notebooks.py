@@ -30,9 +30,6 @@ def execute(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "".join(output.text for output in last.outputs if output.get("name") == "stdout")
 
 
-_TABLE = "in a notebook rich shows the table beside print, so str(report) lacks it"
-
-
 @pytest.mark.slow
 def test_the_quickstart_ends_with_the_table_of_both_models(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -253,7 +253,7 @@ def _model(tiny: Path, family: str, tokenizer: Any) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     if family == "gpt_neox":
-        return load_causal(str(tiny))[0]
+        return load_causal(str(tiny), dtype="float32")[0]
     torch.manual_seed(1)
     name = {"gemma3": "gemma3_text"}.get(family, family)
     config = AutoConfig.for_model(

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +38,8 @@ class HuggingFace:
 
     `name` is a hub id, a model folder, an adapter folder, or "package:NAME". The paper also names a temperature,
     top-k and top-p, which mean nothing without sampling. `template` defaults to the one that the adapter was trained
-    with, or KULLM's. `batch` prompts are generated together. `dtype` "auto" is bfloat16 on a GPU and float32 on a
-    CPU. `label` is the name in reports.
+    with, or KULLM's. `batch` prompts are generated together. `dtype` "auto" is bfloat16 on a GPU, and on a
+    CPU that computes in it; else float32. `label` is the name in reports.
     """
 
     name: str
@@ -59,7 +60,7 @@ class HuggingFace:
     def identity(self) -> str:
         settings = (
             f"beams={self.beams} repetition_penalty={self.repetition_penalty} "
-            f"max_new_tokens={self.max_new_tokens} dtype={self.dtype}"
+            f"max_new_tokens={self.max_new_tokens} dtype={resolved(self.device, self.dtype)[1]}"
         )
         adapter = Path(self.name) / "adapter_model.safetensors"
         if not adapter.exists():
@@ -120,6 +121,8 @@ class HuggingFace:
             with quiet():
                 model = PeftModel.from_pretrained(model, folder).merge_and_unload()
         model.train(False)
+        # Without this, torch multiplies the last positions by a copy of the head for each row: 12 GB and 20 times as long.
+        model.requires_grad_(True)
         return model, tokenizer
 
 
@@ -131,15 +134,11 @@ def load_causal(
 
     Raises `InputError` with what was tried where the model is not to be had, `MissingExtra` without torch.
     """
-    try:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-    except ImportError as error:
-        raise MissingExtra(str(error.name), "train") from None
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if dtype == "auto":
-        dtype = "float32" if device == "cpu" else "bfloat16"
+    need_torch()
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    device, dtype = resolved(device, dtype)
     with quiet():
         place = str(unpacked(name)) if name.startswith(PREFIX) else name
         settings: dict[str, Any] = {"dtype": getattr(torch, dtype), "device_map": {"": device}}
@@ -158,6 +157,27 @@ def load_causal(
                 next="Name a folder that holds a model (--base PATH), or check the name and the network.",
             ) from None
     return model, tokenizer
+
+
+def need_torch() -> None:
+    """Raise `MissingExtra`, which says the pip line, where a package that models on this machine need is missing."""
+    for package in ("torch", "transformers", "peft", "accelerate"):
+        if find_spec(package) is None:
+            raise MissingExtra(package, "train")
+
+
+def resolved(device: str, dtype: str) -> tuple[str, str]:
+    """What "auto" means on this machine: a GPU where there is one; bfloat16 where the hardware computes in it."""
+    need_torch()
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if dtype == "auto":
+        known: Any = torch.cpu
+        fast = device != "cpu" or known._is_avx512_bf16_supported() or known._is_amx_tile_supported()
+        dtype = "bfloat16" if fast else "float32"
+    return device, dtype
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from kullm.errors import InputError, OtherRun, UsageError
 from kullm.interrupts import Interrupts
-from kullm.models.huggingface import CARD, load_causal, quiet
+from kullm.models.huggingface import CARD, load_causal, need_torch, quiet
 from kullm.progress import track
 from kullm.rows import Failure, Failures, example, need, settle
 from kullm.templates import KULLM, PromptTemplate, Template
@@ -87,6 +87,7 @@ class PolyglotLoRA:
         names what differs.
         """
         need(rows, ("id", "instruction", "input", "output"), stage="train")
+        need_torch()
         out = Path(out)
         record = self._record(rows, template)
         if _finished(out, record):
@@ -154,7 +155,7 @@ class PolyglotLoRA:
         fast = sft.fast_is_exact(model, first, 0.05 if half or self.quantize else 1e-3)
         if not fast:
             log.warning("train: the fast loss is not this model's own; training with all logits, which is slower")
-        arguments = TrainingArguments(**self._arguments(out, len(plan), bf16=half))
+        arguments = TrainingArguments(**self._arguments(out, len(plan), bf16=half and model.device.type == "cuda"))
         with (
             Interrupts("the step is finished and saved first") as interrupts,
             track("train", arguments.max_steps) as advance,
