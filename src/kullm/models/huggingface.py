@@ -121,7 +121,7 @@ class HuggingFace:
             with quiet():
                 model = PeftModel.from_pretrained(model, folder).merge_and_unload()
         model.train(False)
-        # Without this, torch multiplies the last positions by a copy of the head for each row: 12 GB and 20 times as long.
+        # Without this torch multiplies the last positions by one copy of the head a row: 12 GB, and 20 times as long.
         model.requires_grad_(True)
         return model, tokenizer
 
@@ -134,7 +134,7 @@ def load_causal(
 
     Raises `InputError` with what was tried where the model is not to be had, `MissingExtra` without torch.
     """
-    need_torch()
+    need_torch(name)
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -159,11 +159,11 @@ def load_causal(
     return model, tokenizer
 
 
-def need_torch() -> None:
-    """Raise `MissingExtra`, which says the pip line, where a package that models on this machine need is missing."""
+def need_torch(name: str = "") -> None:
+    """Raise `MissingExtra`, which says the pip line for the model `name`, where a package for it is missing."""
     for package in ("torch", "transformers", "peft", "accelerate"):
         if find_spec(package) is None:
-            raise MissingExtra(package, "train")
+            raise MissingExtra(package, "demo" if name.startswith(PREFIX) else "train")
 
 
 def resolved(device: str, dtype: str) -> tuple[str, str]:

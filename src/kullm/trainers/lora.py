@@ -87,7 +87,7 @@ class PolyglotLoRA:
         names what differs.
         """
         need(rows, ("id", "instruction", "input", "output"), stage="train")
-        need_torch()
+        need_torch(self.base)
         out = Path(out)
         record = self._record(rows, template)
         if _finished(out, record):
