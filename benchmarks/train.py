@@ -56,7 +56,7 @@ def base(folder: Path) -> None:
 
 
 def ours(folder: Path, count: int) -> dict[str, float]:
-    import kullm.trainers.sft  # what is imported is not timed
+    import kullm.trainers.sft  # noqa: F401 - what is imported is not timed
     from kullm.templates import KULLM
     from kullm.trainers import PolyglotLoRA
 

@@ -410,7 +410,8 @@ def test_a_fatal_error_stops_the_run_and_answers_in_flight_are_kept(error: Excep
         with pytest.raises(type(error)):
             run(call, list("abcdef"), identity="x", limits=Limits(in_flight=3), memory=memory)
         assert memory.recall("x", "abcdef") == {"a": "A", "c": "C"}
-        assert sorted(map(str, outcomes(memory))) == ["answered", "answered", "failed"]
+        ended = "failed" if isinstance(error, KeyRefused) else "unknown"  # of a bug nobody knows whether it was billed
+        assert sorted(map(str, outcomes(memory))) == ["answered", "answered", ended]
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,17 @@ def test_gradients_are_those_of_the_plain_loop(tiny: Path, family: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("family", "apart"), [("gpt_neox", True), ("llama", True), ("gemma3", True), ("opt", False)])
+def test_rows_are_packed_only_where_they_do_not_see_each_other(tiny: Path, family: str, apart: bool) -> None:
+    from kullm.trainers import sft
+
+    tokenizer = _tokenizer(tiny)
+    encoded = [encode(_example(row), KULLM, tokenizer, 512) for row in rows(2)]
+    first, second = (row for row in encoded if isinstance(row, Encoded))
+    assert sft.packs_apart(_model(tiny, family, tokenizer), first, second) is apart
+
+
+@pytest.mark.slow
 def test_a_trained_adapter_loads_with_the_tools_that_people_have(tiny: Path, tmp_path: Path) -> None:
     with quiet():
         from peft import AutoPeftModelForCausalLM
@@ -256,11 +267,17 @@ def _model(tiny: Path, family: str, tokenizer: Any) -> Any:
         return load_causal(str(tiny), dtype="float32")[0]
     torch.manual_seed(1)
     name = {"gemma3": "gemma3_text"}.get(family, family)
+    build: Any = AutoModelForCausalLM.from_config
+    if family == "opt":
+        opt = AutoConfig.for_model(
+            name, vocab_size=len(tokenizer), hidden_size=32, ffn_dim=64, num_hidden_layers=2, num_attention_heads=4,
+            word_embed_proj_dim=32, max_position_embeddings=1024, pad_token_id=0, eos_token_id=1, bos_token_id=1,
+        )  # fmt: skip
+        return build(opt)
     config = AutoConfig.for_model(
         name, vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
         num_attention_heads=4, num_key_value_heads=2, head_dim=8, pad_token_id=0, eos_token_id=1, bos_token_id=1,
     )  # fmt: skip
-    build: Any = AutoModelForCausalLM.from_config
     return build(config, attn_implementation="eager" if family == "gemma2" else "sdpa")
 
 

@@ -113,8 +113,7 @@ def train(
     trainer: Annotated[str, typer.Option(help="The trainer.")] = "polyglot-lora",
     failures: Failures = None,
 ) -> None:
-    """Tune a model on
-    rows with LoRA, the loss on the outputs only.
+    """Tune a model on rows with LoRA, the loss on the outputs only.
 
     Example: kullm train kept.jsonl -o model --base EleutherAI/polyglot-ko-5.8b epochs=5 batch=256
     """
@@ -262,7 +261,10 @@ def _settings(pairs: list[str] | None) -> dict[str, Any]:
         if "=" not in pair:
             raise UsageError(f"{pair!r} is not a setting; write key=value, such as epochs=3.")
     split = (pair.partition("=") for pair in pairs or [])
-    return {key: yaml.safe_load(value) for key, _, value in split}
+    try:
+        return {key: yaml.safe_load(value) for key, _, value in split}
+    except yaml.YAMLError:
+        raise UsageError(f"One of {pairs} is not a YAML value.") from None
 
 
 def main() -> None:

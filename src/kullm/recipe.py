@@ -11,7 +11,7 @@ from dataclasses import fields
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -28,7 +28,7 @@ from kullm.sources import load, read, save
 from kullm.trainers import Checkpoint, PolyglotLoRA
 from kullm.translators import translate
 
-Plugin = str | dict[str, Any]
+Plugin = str | Annotated[dict[str, Any], Field(min_length=1, max_length=1)]
 """A plug-in in a run file: its name, or its name with its settings: {recorded: [a.jsonl]}, {min-length: 10}."""
 
 
@@ -67,10 +67,10 @@ class Answers(_Part):
     """Who answers: "base", "tuned", or any model plug-in; and how the two decode."""
 
     models: list[Literal["base", "tuned"] | Plugin] = ["base", "tuned"]
-    beams: int = 4
-    repetition_penalty: float = 1.4
-    max_new_tokens: int = 400
-    batch: int = 8
+    beams: int = Field(default=4, ge=1)
+    repetition_penalty: float = Field(default=1.4, gt=0)
+    max_new_tokens: int = Field(default=400, ge=1)
+    batch: int = Field(default=8, ge=1)
 
 
 class Judging(_Part):
@@ -89,7 +89,7 @@ class Reporting(_Part):
 class Recipe(_Part):
     """A run file. Every part but the rows and the questions has the paper's settings as its defaults."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     rows: Source
     questions: Source
     translate: Translate = Translate()
@@ -123,7 +123,10 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
                 raise UsageError(f"{override!r}: {part} holds no keys.")
-        place[last] = yaml.safe_load(value)
+        try:
+            place[last] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UsageError(f"{override!r}: {value!r} is not a YAML value.") from None
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
@@ -177,6 +180,7 @@ class _River:
 
     def flow(self) -> Report:
         recipe = self.recipe
+        self.check()
         english, korean, kept = (self.out / name for name in ("english.jsonl", "korean.jsonl", "kept.jsonl"))
         questions_en, questions = self.out / "questions.en.jsonl", self.out / "questions.jsonl"
         answers, scores = self.out / "answers.jsonl", self.out / "scores.jsonl"
@@ -210,6 +214,20 @@ class _River:
         part.write_text(json.dumps(self.done, indent=1))
         part.replace(self.out / "stages.json")
         say(f"      {name} took {time.monotonic() - start:.1f} s")
+
+    def check(self) -> None:
+        """Make every plug-in that the run will need, before anything is done or paid for; making one costs nothing."""
+        recipe = self.recipe
+        kinds: list[tuple[str, Plugin, Plugin | None]] = [
+            ("translators", recipe.translate.translator, recipe.translate.without_key),
+            *(("filters", one, None) for one in recipe.keep),
+            ("templates", recipe.train.template, None),
+            *(("models", one, None) for one in recipe.answer.models if one not in ("base", "tuned")),
+            ("judges", recipe.judge.judge, recipe.judge.without_key),
+        ]
+        for kind, wanted, without_key in kinds:
+            self.plugin(kind, wanted, without_key, quiet=True)
+        plugins.find("trainers", recipe.train.trainer, base=recipe.train.base, **(recipe.train.model_extra or {}))
 
     def load(self) -> None:
         for part, file in ((self.recipe.rows, "english.jsonl"), (self.recipe.questions, "questions.en.jsonl")):
@@ -286,7 +304,7 @@ class _River:
         """A file named in the run file, which is relative to it."""
         return self.home / name
 
-    def plugin(self, kind: str, wanted: Plugin, without_key: Plugin | None = None) -> Any:
+    def plugin(self, kind: str, wanted: Plugin, without_key: Plugin | None = None, *, quiet: bool = False) -> Any:
         """The plug-in that a run file names; where its key is missing, the one that it names for that case."""
         name, arguments, settings = self.spelled(wanted)
         try:
@@ -294,7 +312,8 @@ class _River:
         except MissingKey as error:
             if without_key is None:
                 raise
-            say(f"      {error.what} So this run uses: {_name(without_key)}.")
+            if not quiet:
+                say(f"      {error.what} So this run uses: {_name(without_key)}.")
             return self.plugin(kind, without_key)
 
     def chosen(self, part: Translate | Judging) -> list[Any]:

@@ -47,7 +47,7 @@ class Reference:
     @cached_property
     def rubric(self) -> Rubric:
         return Rubric(
-            name=f"reference-{self.language}",
+            name=f"kullm-reference-{self.language}",
             source="kullm: chrF by sacrebleu, language by langid, and two rules; not the paper's judge",
             criteria=(
                 Criterion("chrF", 0, 100, "How many character n-grams does the answer share with the reference?"),

@@ -17,7 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from kullm.errors import KullmError, Passing, Refused, ServiceDown, UnknownOutcome, UsageError
+from kullm.errors import (
+    InputError,
+    KullmError,
+    Passing,
+    Refused,
+    ServiceDown,
+    ServiceError,
+    UnknownOutcome,
+    UsageError,
+)
 from kullm.interrupts import Interrupts
 from kullm.progress import track
 from kullm.remote.limits import Limits
@@ -183,8 +192,9 @@ class _Work(Generic[T, R]):
                 ) from error
             queue.appendleft(parcel)
             return 0
-        except BaseException:
-            self.memory.settle(number, "failed")
+        except BaseException as error:
+            # A service that says no has not billed; of any other failure nobody knows.
+            self.memory.settle(number, "failed" if isinstance(error, ServiceError | InputError) else "unknown")
             raise
         self.keep(dict(zip(parcel.texts, answers, strict=True)), number)
         return len(parcel.texts)

@@ -148,7 +148,7 @@ def _notes(records: list[dict[str, Any]], rubric: dict[str, Any], answers: Datas
         "Differences are paired by question (Agresti and Min's interval for criteria of 0 and 1).",
         f"Judge: {', '.join(judges)}; rubric {rubric['name']} ({rubric['hash']}).",
     ]
-    if "reference" in rubric["name"]:
+    if rubric["name"].startswith("kullm-reference-"):
         notes.append("This judge compares with a reference and checks rules; it is not the paper's GPT-4 judge.")
     failed = [record for record in records if record["failure"] is not None]
     if failed:

@@ -74,6 +74,10 @@ class PolyglotLoRA:
                 object.__setattr__(self, name, float(getattr(self, name)))  # YAML reads 3e-4 as a text
             except (TypeError, ValueError):
                 raise UsageError(f"{name} is {getattr(self, name)!r}; expected a number.") from None
+        if not (self.learning_rate > 0 and 0 <= self.dropout < 1 and 0 <= self.warmup < 1 and self.clip > 0):
+            raise UsageError("learning_rate and clip must be above 0, dropout and warmup from 0 to below 1.")
+        if not isinstance(self.arguments, Mapping):
+            raise UsageError(f"arguments is {self.arguments!r}; expected names and values of TrainingArguments.")
         if self.quantize not in (None, "8bit", "4bit"):
             raise UsageError(f"quantize is {self.quantize!r}; expected nothing, 8bit or 4bit.")
 
@@ -98,7 +102,7 @@ class PolyglotLoRA:
         model, tokenizer = load_causal(self.base, dtype=self.dtype, quantize=self.quantize)
         encoded = self._encode(rows, template, tokenizer, failures)
         out.mkdir(parents=True, exist_ok=True)
-        (out / "run.json").write_text(json.dumps(record, ensure_ascii=False, indent=1), encoding="utf-8")
+        _put(out / "run.json", record)
         with quiet():
             result = self._fit(self._adapt(model), encoded, out)
         _write(out, tokenizer, record | result | {"rows": len(encoded), "tokens": sum(len(row.ids) for row in encoded)})
@@ -146,12 +150,13 @@ class PolyglotLoRA:
         from kullm.trainers import sft
 
         plan = steps(len(rows), batch=self.batch, epochs=self.epochs, seed=self.seed)
-        data = sft.Steps(rows, plan, self.pack_tokens)
+        short = sorted(rows, key=lambda row: len(row.ids))[:2]
+        apart = len(short) < 2 or sft.packs_apart(model, short[0], short[1])
+        if not apart:
+            log.warning("train: packed rows would see each other in this model; each row runs alone, which is slower")
+        data = sft.Steps(rows, plan, self.pack_tokens if apart else 1)
         half = next(model.parameters()).dtype.itemsize < 4
-        first = {
-            name: value.to(model.device)
-            for name, value in sft.tensors([min(rows, key=lambda row: len(row.ids))]).items()
-        }
+        first = {name: value.to(model.device) for name, value in sft.tensors(short[:1]).items()}
         fast = sft.fast_is_exact(model, first, 0.05 if half or self.quantize else 1e-3)
         if not fast:
             log.warning("train: the fast loss is not this model's own; training with all logits, which is slower")
@@ -168,7 +173,13 @@ class PolyglotLoRA:
         model.save_pretrained(out)
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-        return {"steps": done.global_step, "first_loss": losses[0], "last_loss": losses[-1], "fast_loss": fast}
+        return {
+            "steps": done.global_step,
+            "first_loss": losses[0],
+            "last_loss": losses[-1],
+            "fast_loss": fast,
+            "packed": apart,
+        }
 
     def _arguments(self, out: Path, steps: int, *, bf16: bool) -> dict[str, Any]:
         settings: dict[str, Any] = {
@@ -230,7 +241,12 @@ def _finished(out: Path, record: Mapping[str, Any]) -> bool:
 def _write(out: Path, tokenizer: PreTrainedTokenizerBase, card: Mapping[str, Any]) -> None:
     """The tokenizer and, last of all, the card: a folder with a card is a finished one."""
     tokenizer.save_pretrained(out)
-    part = out / f"{CARD}.part"
-    part.write_text(json.dumps(card, ensure_ascii=False, indent=1), encoding="utf-8")
-    part.replace(out / CARD)
+    _put(out / CARD, card)
     (out / "run.json").unlink(missing_ok=True)
+
+
+def _put(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file whole or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+    part.replace(path)

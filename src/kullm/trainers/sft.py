@@ -48,16 +48,19 @@ class Steps(TorchDataset[dict[str, Any]]):
         }
 
 
-def tensors(pack: Sequence[Encoded]) -> dict[str, Tensor]:
+def tensors(pack: Sequence[Encoded], *, last: bool = False) -> dict[str, Tensor]:
     """A pack as one row of tensors: ids and positions [1, n], and for each trained token where it is predicted and
     what it is [k].
 
     Positions start anew with each row, by which transformers keeps the rows apart; no attention mask is given.
+    With `last` only the last row is trained on.
     """
     where: list[int] = []
     targets: list[int] = []
     start = 0
     for row in pack:
+        if last:
+            where, targets = [], []
         where.extend(range(start + row.prompt - 1, start + len(row.ids) - 1))
         targets.extend(row.ids[row.prompt :])
         start += len(row.ids)
@@ -127,6 +130,25 @@ def fast_is_exact(model: nn.Module, pack: dict[str, Tensor], tolerance: float) -
         fast, plain = float(fast_loss(model, pack)), float(plain_loss(model, pack))
     model.train(was)
     return abs(fast - plain) <= tolerance * abs(plain)
+
+
+def packs_apart(model: nn.Module, first: Encoded, second: Encoded) -> bool:
+    """Whether `second` behind `first` in a pack is to this model what it is alone, whatever `first` says.
+
+    Some architectures count positions on, or let packed rows see each other: OPT, Bloom, Falcon, Mamba.
+    """
+    other = Encoded(first.id, first.ids[::-1], first.prompt)
+    was = model.training
+    model.eval()
+    with torch.no_grad():
+        device = next(model.parameters()).device
+        alone, behind, behind_other = (
+            float(plain_loss(model, {name: value.to(device) for name, value in tensors(pack, last=True).items()}))
+            for pack in ([second], [first, second], [other, second])
+        )
+    model.train(was)
+    half = next(model.parameters()).dtype.itemsize < 4
+    return abs(behind - behind_other) <= 1e-6 * alone and abs(behind - alone) <= (5e-3 if half else 1e-4) * alone
 
 
 def _causal(model: nn.Module) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from kullm.models import HuggingFace
 from kullm.models.huggingface import CARD
+from kullm.rows import Failures
 from kullm.templates import PromptTemplate
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class Checkpoint:
 class Trainer(Protocol):
     """Trains a model on rows. A trainer is its settings: a frozen dataclass."""
 
-    def train(self, rows: Dataset, template: PromptTemplate, out: Path) -> Checkpoint:
-        """Train on every row and write the model to `out`. Where `out` holds the same run, go on from there."""
+    def train(self, rows: Dataset, template: PromptTemplate, out: Path, *, failures: Failures = None) -> Checkpoint:
+        """Train on every row and write the model to `out`, and last of all its card, `kullm.json`.
+
+        Where `out` holds the same run, go on from there. Rows that cannot be trained on go to `failures`.
+        """
         ...

@@ -45,7 +45,7 @@ class DeepL:
 
     @property
     def identity(self) -> str:
-        return f"deepl/{self.model_type or 'default'}"
+        return f"deepl/{self.model_type or 'default'}" + (f"@{self.server_url}" if self.server_url else "")
 
     @property
     def limits(self) -> Limits:
