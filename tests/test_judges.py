@@ -367,6 +367,16 @@ def test_a_score_that_is_no_number_is_a_failure(value: Any) -> None:
     assert scores[0]["failure"]
 
 
+def test_what_is_no_judgment_is_a_failure() -> None:
+    class Loose(Own):
+        def score(self, answers: Sequence[Answer]) -> Any:
+            return [{"brief": 1, "kind": 1} for _ in answers]
+
+    scores = kullm.judge(answers("서울"), Loose({"brief": 1, "kind": 1}), memory=None)
+    assert scores[0]["failure"] == "the judge gave dict and not a kullm.Judgment"
+    assert scores[0]["brief"] is None
+
+
 def test_a_score_that_cannot_be_told_is_left_out_and_is_no_failure() -> None:
     scores = kullm.judge(answers("서울"), Own({"brief": 1, "kind": None}), memory=None)
     assert (scores[0]["brief"], scores[0]["kind"], scores[0]["failure"]) == (1, None, None)

@@ -227,6 +227,12 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_rows(tiny: Path, t
     assert not (tmp_path / "out" / "kullm.json").exists()
 
 
+def test_a_folder_whose_record_is_torn_is_named(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"base": "', encoding="utf-8")
+    with pytest.raises(InputError, match=r"run\.json is not whole"):
+        trainer(tiny).train(rows(), KULLM, tmp_path)
+
+
 def test_nothing_to_train_on_is_said_before_the_start(tiny: Path, tmp_path: Path) -> None:
     empty = rows().map(lambda row: row | {"output": ""})
     lost: list[Failure] = []

@@ -103,8 +103,13 @@ def _scores(engine: Judge, answers: Sequence[Answer], memory: Memory | str | Pat
             stage="judge",
         )
         return [reply if isinstance(reply, Failure) else engine.read(reply) for reply in replies]
+
+    def score(batch: Sequence[Answer]) -> Sequence[Judgment | Failure]:
+        said = engine.score(batch)
+        return [_judged(one) for one in said] if isinstance(said, list | tuple) else said  # run says what is wrong
+
     return run(
-        engine.score,
+        score,
         answers,
         identity=engine.identity,
         limits=engine.limits,
@@ -114,6 +119,12 @@ def _scores(engine: Judge, answers: Sequence[Answer], memory: Memory | str | Pat
         load=lambda value: Judgment(**value),
         stage="judge",
     )
+
+
+def _judged(one: object) -> Judgment | Failure:
+    if isinstance(one, Judgment | Failure):
+        return one
+    return Failure("", "judge", f"the judge gave {type(one).__name__} and not a kullm.Judgment")
 
 
 def _unanswered(record: dict[str, Any]) -> Failure:

@@ -227,7 +227,13 @@ def _finished(out: Path, record: Mapping[str, Any]) -> bool:
     """Whether `out` holds this run's model. Raises `OtherRun` where it holds another run, whole or begun."""
     for name in (CARD, "run.json"):
         if (out / name).exists():
-            other = json.loads((out / name).read_text(encoding="utf-8"))
+            try:
+                other = json.loads((out / name).read_text(encoding="utf-8"))
+            except ValueError:
+                raise InputError(
+                    f"{out / name} is not whole: what this folder holds cannot be told.",
+                    next="Choose another folder, or delete this one.",
+                ) from None
             wanted = json.loads(json.dumps(record))
             differ = [key for key in wanted if other.get(key) != wanted[key]]
             if differ:
