@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from kullm.errors import InputError, KeyRefused, Passing, Refused, ServiceDown, UnknownOutcome, UsageError
 from kullm.remote import Limits, Memory, retry_after, run
-from kullm.remote.driver import pack
+from kullm.remote.packing import pack
 from kullm.rows import Failure
 
 ONE = Limits()
@@ -489,6 +489,7 @@ def test_a_kill_loses_no_more_than_was_in_flight_and_says_what(
     child, paid = stopped(tmp_path, 9, 0.01)
     assert child.returncode == -9, child.stderr
     with Memory(tmp_path / "m.sqlite") as memory:
+        memory.claim()
         kept = memory.recall("x", ITEMS)
         lost = [items for _, items, _, outcome in memory.calls() if outcome == "unknown"]
         assert f"{len(lost)} call(s) with {sum(lost)} item(s) were in flight" in caplog.text

@@ -11,6 +11,9 @@
     │   ├── KeyRefused               the key is wrong or not allowed
     │   ├── QuotaSpent               the account has nothing left
     │   └── ServiceDown              it failed too often, or its answers make no sense
+    ├── BudgetSpent                  the budget of the caller is used up (exit code 4)
+    ├── StorageFailed                the disk takes no more, or a memory is not to be had (exit code 5)
+    │   └── MemoryInUse              another run adds to this memory now; says which
     └── CallError                    what an adapter raises about one call; `kullm.remote.run` decides what follows
         ├── Passing                  try again (429, 5xx, connection refused); may carry Retry-After
         ├── UnknownOutcome           sent, and no usable answer came: it may have been billed
@@ -91,6 +94,22 @@ class QuotaSpent(ServiceError):
 
 class ServiceDown(ServiceError):
     """The service failed too often, or its answers make no sense."""
+
+
+class BudgetSpent(KullmError):
+    """The budget that the caller set does not cover the next call."""
+
+    exit_code = 4
+
+
+class StorageFailed(KullmError):
+    """The disk takes no more, or a memory cannot be written."""
+
+    exit_code = 5
+
+
+class MemoryInUse(StorageFailed):
+    """Another run adds to this memory now."""
 
 
 class CallError(KullmError):

@@ -12,8 +12,10 @@ _EVERY = 10.0
 
 
 @contextmanager
-def track(label: str, total: int) -> Iterator[Callable[[int], None]]:
+def track(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """Show how far a step is; the value is called with the number of items that were finished since the last call.
+
+    `total` is None where nobody knows how many there will be.
 
     Goes to standard error, so that standard output stays the program's own.
     """
@@ -25,7 +27,7 @@ def track(label: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def _bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
+def _bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -48,18 +50,19 @@ def _bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda count: progress.advance(task, count)
 
 
-def _lines(label: str, total: int) -> Iterator[Callable[[int], None]]:
+def _lines(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
     done, start = 0, time.monotonic()
+    of = "" if total is None else f"/{total}"
     said = start
 
     def advance(count: int) -> None:
         nonlocal done, said
         done += count
         now = time.monotonic()
-        if now - said >= _EVERY and done < total:
+        if now - said >= _EVERY and done != total:
             said = now
-            print(f"{label}: {done}/{total} after {now - start:.0f} s", file=sys.stderr, flush=True)
+            print(f"{label}: {done}{of} after {now - start:.0f} s", file=sys.stderr, flush=True)
 
     yield advance
-    if total:
-        print(f"{label}: {done}/{total} in {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
+    if done:
+        print(f"{label}: {done}{of} in {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)

@@ -1,9 +1,11 @@
-"""Calls that cost money or time: limits, memory, and `run`, the one place that retries, paces, remembers and pays."""
+"""Calls that cost money or time: limits, budget, memory, and `run`, the one place that retries, paces and pays."""
 
-from kullm.remote.driver import run
+from kullm.remote.budget import Budget, Price
+from kullm.remote.desk import Instead
+from kullm.remote.driver import Tariff, run, stream
 from kullm.remote.keys import api_key
 from kullm.remote.limits import Limits
 from kullm.remote.memory import Memory
 from kullm.remote.retry_after import retry_after
 
-__all__ = ["Limits", "Memory", "api_key", "retry_after", "run"]
+__all__ = ["Budget", "Instead", "Limits", "Memory", "Price", "Tariff", "api_key", "retry_after", "run", "stream"]

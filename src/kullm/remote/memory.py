@@ -1,7 +1,7 @@
 """What was paid for, kept on disk: one SQLite file that answers a text it has seen before.
 
 Write-ahead log with synchronous=FULL: an acknowledged answer survives a kill and a power cut. Before a call its
-intent is committed, after it the answer, in one transaction a response.
+intent is committed, after it the answer; what happens at one moment is one commit.
 """
 
 from __future__ import annotations
@@ -11,46 +11,73 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from kullm.errors import InputError
+from kullm.errors import InputError, StorageFailed
+from kullm.remote.calls import Begun, Ended, Part
+from kullm.remote.claim import Claim
+from kullm.remote.rescue import rescued, save_rescue
 
 log = logging.getLogger("kullm")
 
 _SCHEMA = """
+CREATE TABLE IF NOT EXISTS identities (
+    id INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, about TEXT NOT NULL DEFAULT '{}'
+);
 CREATE TABLE IF NOT EXISTS calls (
-    id INTEGER PRIMARY KEY, identity TEXT NOT NULL, items INTEGER NOT NULL, started TEXT NOT NULL, outcome TEXT
+    id INTEGER PRIMARY KEY, identity INTEGER NOT NULL, items INTEGER NOT NULL, units INTEGER NOT NULL DEFAULT 0,
+    started TEXT NOT NULL, outcome TEXT
 );
 CREATE TABLE IF NOT EXISTS answers (
-    key BLOB NOT NULL, identity TEXT NOT NULL, item TEXT NOT NULL, value TEXT NOT NULL, call INTEGER NOT NULL
+    key BLOB NOT NULL, identity INTEGER NOT NULL, item TEXT NOT NULL, value TEXT NOT NULL, call INTEGER
 );
 CREATE UNIQUE INDEX IF NOT EXISTS answers_key ON answers (key);
+CREATE INDEX IF NOT EXISTS calls_open ON calls (id) WHERE outcome IS NULL;
 """
-_VERSION = 1
+_VERSION = 2
 _MARK = 0x6B756C6D
 """SQLite's application id of our files: "kulm"."""
 _IN = 500
+_COPY = """
+INSERT OR IGNORE INTO identities (identity, about) SELECT identity, about FROM other.identities;
+INSERT OR IGNORE INTO answers (key, identity, item, value, call)
+    SELECT a.key, mine.id, a.item, a.value, NULL FROM other.answers a
+    JOIN other.identities theirs ON theirs.id = a.identity JOIN identities mine ON mine.identity = theirs.identity;
+"""
+_FROM_1 = """
+ALTER TABLE calls RENAME TO calls1; ALTER TABLE answers RENAME TO answers1; DROP INDEX answers_key;
+"""
+_FROM_1_ROWS = """
+INSERT OR IGNORE INTO identities (identity) SELECT identity FROM calls1 UNION SELECT identity FROM answers1;
+INSERT INTO calls (id, identity, items, started, outcome)
+    SELECT c.id, i.id, c.items, c.started, c.outcome FROM calls1 c JOIN identities i USING (identity);
+INSERT INTO answers SELECT a.key, i.id, a.item, a.value, a.call FROM answers1 a JOIN identities i USING (identity);
+DROP TABLE calls1; DROP TABLE answers1;
+"""
 
 
 class Memory:
-    """A store of answers by (identity, item). `Memory(None)` lives in the process and is gone with it.
+    """A store of answers by (identity, item). `Memory(None)` is a private one that is gone with the process.
 
-    Raises `InputError` where the file is not a memory of this version.
+    Many may read a file; one run at a time may add to it. Raises `InputError` where the file is not a memory.
     """
 
     def __init__(self, path: str | Path | None) -> None:
         self.path = Path(path) if path is not None else None
+        self._numbers: dict[str, int] = {}
+        self._claim: Claim | None = None
         if self.path is not None:
             try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
             except OSError as error:
                 raise InputError(f"{self.path} is not to be opened as a memory: {error.strerror}.") from None
-        self._db = sqlite3.connect(self.path or ":memory:", isolation_level=None, timeout=30)
+        # An empty name is a private file that SQLite deletes: it may grow past the main memory.
+        self._db = sqlite3.connect(self.path or "", isolation_level=None, timeout=30)
         try:
             self._open()
         except sqlite3.DatabaseError as error:
@@ -70,19 +97,54 @@ class Memory:
         if mark != _MARK and tables:
             raise InputError(f"{self.path} is a database of another program.", next="Name another file.")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, _VERSION):
+        if version not in (0, 1, _VERSION):
             raise InputError(f"{self.path} is a memory of version {version}; this kullm reads version {_VERSION}.")
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
-        self._db.execute(f"PRAGMA application_id={_MARK}")
-        self._db.execute(f"PRAGMA user_version={_VERSION}")
-        self._db.executescript(_SCHEMA)
-        self._name_lost_calls()
+        if version == _VERSION:
+            return
+        old = version == 1
+        steps = [*(_FROM_1.split(";") if old else ()), *_SCHEMA.split(";"), *(_FROM_1_ROWS.split(";") if old else ())]
+        marks = (f"PRAGMA application_id={_MARK}", f"PRAGMA user_version={_VERSION}")
+        self._whole(step for step in (*steps, *marks) if step.strip())
+
+    def _whole(self, steps: Iterable[str]) -> None:
+        """Several statements as one transaction."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for step in steps:
+                self._db.execute(step)
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
 
     @classmethod
     def of(cls, memory: Memory | str | Path | None) -> Memory:
         """`memory` itself, or the one at that path."""
         return memory if isinstance(memory, Memory) else cls(memory)
+
+    def claim(self) -> None:
+        """Become the one run that adds to this file, until `close`. Raises `MemoryInUse` that says who is it now.
+
+        Calls that an earlier run left open are named: they may have been billed.
+        """
+        if self._claim is not None:
+            return
+        claim = Claim(self.path) if self.path is not None else None
+        if claim:
+            claim.take()
+        self._claim = claim
+        for ended in rescued(self.path):
+            self.commit([ended])
+        lost = self._db.execute("SELECT count(*), sum(items) FROM calls WHERE outcome IS NULL").fetchone()
+        if lost[0]:
+            log.warning(
+                "%s: %d call(s) with %d item(s) were in flight when an earlier run ended; they may have been billed.",
+                self.path, lost[0], lost[1],
+            )  # fmt: skip
+            self._db.execute("UPDATE calls SET outcome = 'unknown' WHERE outcome IS NULL")
 
     def recall(self, identity: str, items: Iterable[str]) -> dict[str, Any]:
         """What is known of `items`: a value for each item that was answered before."""
@@ -96,38 +158,130 @@ class Memory:
                 known[keys[found]] = json.loads(value)
         return known
 
-    def intend(self, identity: str, items: int) -> int:
-        """Write down that a call is about to be made; gives the call's number."""
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        cursor = self._db.execute(
-            "INSERT INTO calls (identity, items, started) VALUES (?, ?, ?)", (identity, items, now)
-        )
-        return int(cursor.lastrowid or 0)
+    def commit(
+        self, ended: Sequence[Ended] = (), begun: Sequence[Begun] = (), about: Mapping[str, Any] | None = None
+    ) -> list[int]:
+        """Write down, in one transaction, how calls ended and that others are about to be made; their numbers.
 
-    def settle(self, call: int, outcome: str, identity: str = "", answers: Mapping[str, Any] | None = None) -> None:
-        """Write down how a call ended ("answered", "failed", "unknown") and what it brought, in one transaction."""
-        rows = [
-            (key(identity, item), identity, item, json.dumps(value, ensure_ascii=False), call)
-            for item, value in (answers or {}).items()
-        ]
+        Raises `StorageFailed` where the disk takes no more: the answers are then in a file beside the memory, and the
+        next run takes them in.
+        """
+        try:
+            return self._commit(ended, begun, about or {})
+        except sqlite3.Error as error:
+            if self._claim:
+                self._claim.give_room()
+            try:
+                self._commit(ended, (), about or {})
+                where = f"The answers that came are kept in {self.path}."
+            except sqlite3.Error:
+                where = save_rescue(self.path, ended)
+            raise StorageFailed(
+                f"{self.path or 'The private memory'} takes no more: {error}.",
+                safe=where,
+                next="Free some space, then run it again: it goes on from there.",
+            ) from error
+
+    def _commit(self, ended: Sequence[Ended], begun: Sequence[Begun], about: Mapping[str, Any]) -> list[int]:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            self._db.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", rows)
-            self._db.execute("UPDATE calls SET outcome = ? WHERE id = ?", (outcome, call))
+            for one in ended:
+                if one.answers:
+                    number = self._number(one.identity, about)
+                    self._db.executemany(
+                        "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)",
+                        [
+                            (key(one.identity, item), number, item, json.dumps(value, ensure_ascii=False), one.call)
+                            for item, value in one.answers.items()
+                        ],
+                    )
+                self._db.execute("UPDATE calls SET outcome = ? WHERE id = ?", (one.outcome, one.call))
+            calls = [
+                self._db.execute(
+                    "INSERT INTO calls (identity, items, units, started) VALUES (?, ?, ?, ?)",
+                    (self._number(one.identity, about), one.items, one.units, now),
+                ).lastrowid
+                for one in begun
+            ]
             self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            self._numbers.clear()
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             raise
+        return [int(number or 0) for number in calls]
+
+    def _number(self, identity: str, about: Mapping[str, Any]) -> int:
+        """The number of an identity, which is written down when it is first seen."""
+        if identity not in self._numbers:
+            values = (identity, json.dumps(about, ensure_ascii=False))
+            self._db.execute("INSERT OR IGNORE INTO identities (identity, about) VALUES (?, ?)", values)
+            found = self._db.execute("SELECT id FROM identities WHERE identity = ?", (identity,))
+            self._numbers[identity] = int(found.fetchone()[0])
+        return self._numbers[identity]
+
+    def add(self, identity: str, about: Mapping[str, Any], answers: Mapping[str, Any]) -> None:
+        """Put in answers that no call of ours brought, such as an imported translation memory."""
+        self.claim()
+        self.commit([Ended(0, "answered", identity, answers)], about=about)
+
+    def merge(self, other: str | Path) -> int:
+        """Take in the answers of another memory that this one lacks; the number of them."""
+        with Memory(other):  # it is one, and of this version
+            pass
+        self.claim()
+        before = len(self)
+        self._db.execute("ATTACH ? AS other", (str(other),))
+        try:
+            self._whole(step for step in _COPY.split(";") if step.strip())
+        finally:
+            self._db.execute("DETACH other")
+        return len(self) - before
+
+    def forget(self, identity: str) -> int:
+        """Delete the answers of every identity that begins with `identity`; gives their number. Calls stay recorded."""
+        self.claim()
+        wanted = "identity IN (SELECT id FROM identities WHERE substr(identity, 1, ?) = ?)"
+        count = self._db.execute(f"DELETE FROM answers WHERE {wanted}", (len(identity), identity)).rowcount
+        self._db.execute("VACUUM")
+        return int(count)
+
+    def stats(self) -> list[Part]:
+        """What the memory holds, an identity each."""
+        rows = self._db.execute(
+            """SELECT i.identity, i.about, (SELECT count(*) FROM answers a WHERE a.identity = i.id), count(c.id),
+            coalesce(sum(c.units) FILTER (WHERE c.outcome = 'answered'), 0),
+            coalesce(sum(c.units) FILTER (WHERE c.outcome = 'unknown' OR c.outcome IS NULL), 0)
+            FROM identities i LEFT JOIN calls c ON c.identity = i.id GROUP BY i.id ORDER BY i.id"""
+        )
+        return [Part(row[0], json.loads(row[1]), *row[2:]) for row in rows]
+
+    def pairs(self, identity: str = "") -> Iterator[tuple[str, Mapping[str, Any], str, Any]]:
+        """Every answer of the identities that begin with `identity`: identity, what it is about, item, value."""
+        rows = self._db.execute(
+            """SELECT i.identity, i.about, a.item, a.value FROM answers a JOIN identities i ON i.id = a.identity
+            WHERE substr(i.identity, 1, ?) = ? ORDER BY a.rowid""",
+            (len(identity), identity),
+        )
+        for name, about, item, value in rows:
+            yield name, json.loads(about), item, json.loads(value)
 
     def calls(self) -> Sequence[tuple[str, int, str, str | None]]:
         """Every call that was ever begun: identity, items, start (UTC), outcome (None while in flight)."""
-        return self._db.execute("SELECT identity, items, started, outcome FROM calls ORDER BY id").fetchall()
+        return self._db.execute(
+            "SELECT i.identity, c.items, c.started, c.outcome FROM calls c JOIN identities i ON i.id = c.identity "
+            "ORDER BY c.id"
+        ).fetchall()
 
     def __len__(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM answers").fetchone()[0])
 
     def close(self) -> None:
         self._db.close()
+        if self._claim:
+            self._claim.release()
+            self._claim = None
 
     def __enter__(self) -> Self:
         return self
@@ -136,15 +290,6 @@ class Memory:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _name_lost_calls(self) -> None:
-        lost = self._db.execute("SELECT count(*), sum(items) FROM calls WHERE outcome IS NULL").fetchone()
-        if lost[0]:
-            log.warning(
-                "%s: %d call(s) with %d item(s) were in flight when an earlier run ended; they may have been billed.",
-                self.path, lost[0], lost[1],
-            )  # fmt: skip
-            self._db.execute("UPDATE calls SET outcome = 'unknown' WHERE outcome IS NULL")
 
 
 def key(identity: str, item: str) -> bytes:
