@@ -224,7 +224,7 @@ def test_a_spent_quota_says_what_is_safe() -> None:
         said = quota_spent(server)
         done = sum(len(billed.texts) for billed in server.ledger)
     assert 0 < done < 120
-    assert f"{done} of 120 new items are done and kept in kullm-memory.sqlite" in said
+    assert f"of 120 rows are whole. {done} items are done and kept in .kullm/memory.sqlite" in said
     assert not Path("k.jsonl").exists()
 
 

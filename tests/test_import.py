@@ -17,7 +17,10 @@ import pytest
 import kullm
 
 SOURCE = Path(kullm.__path__[0])
-ROOMS = ["remote", "templates", "models", "sources", "translators", "filters", "trainers", "judges", "reports"]
+ROOMS = [
+    "remote", "templates", "models", "sources", "translators", "filters", "trainers", "judges", "reports", "testing",
+    "cli",
+]  # fmt: skip
 
 
 def loads(code: str) -> set[str]:

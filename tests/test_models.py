@@ -126,7 +126,7 @@ def test_a_spent_quota_stops_the_run_and_the_next_run_asks_only_for_what_is_miss
             kullm.answer(of(server), questions, memory=memory)
         server.quota = None
         answers = kullm.answer(of(server), questions, memory=memory)
-    assert f"1 of 3 new items are done and kept in {memory}" in str(caught.value)
+    assert f"1 of 3 items are done and kept in {memory}" in str(caught.value)
     assert len(server.ledger) == 3
     assert len({str(request["messages"]) for request in server.ledger}) == 3
     assert answers["answer"] == [f"답: {text}" for text in questions["instruction"]]

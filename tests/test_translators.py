@@ -116,7 +116,7 @@ def test_the_key_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
 def test_a_wrong_key_is_refused_by_name_and_nothing_is_tried_again() -> None:
     with DeepLServer(korean, key="another") as server:
         with pytest.raises(KeyRefused, match="DEEPL_AUTH_KEY"):
-            translate(rows(*([f"{n}"] for n in range(200))), deepl(server), memory=None)
+            translate(rows(*([f"Ask {n}"] for n in range(200))), deepl(server), memory=None)
         assert server.requests == 1
         assert server.ledger == []
 
@@ -130,7 +130,7 @@ def test_a_spent_quota_keeps_what_is_done_and_later_only_the_rest_is_paid(tmp_pa
             translate(rows(*([text] for text in texts)), deepl(server, in_flight), memory=path)
         done = len(sent(server))
         assert 0 < done < len(texts)
-        assert f"{done} of 230" in caught.value.safe
+        assert f"of 230 rows are whole. {done} items are done and kept in" in caught.value.safe
         assert str(path) in caught.value.safe
         with Memory(path) as memory:
             assert len(memory) == done
@@ -385,7 +385,7 @@ def test_every_row_comes_out_in_order_with_its_english_and_its_empty_fields(
 ) -> None:
     fake = FakeTranslator(lambda text: f"«{text}»", limits=Limits(items=items))
     english = rows(*texts)
-    done = translate(english, fake, memory=None)
+    done = translate(english, fake, protect=False, memory=None)
     assert [row["original"] for row in done] == [{name: row[name] for name in TEXT_FIELDS} for row in english]
     for old, new in zip(english, done, strict=True):
         for name in TEXT_FIELDS:
@@ -410,7 +410,7 @@ def test_other_columns_stay_as_they_are() -> None:
     records = [{"id": "1", "instruction": "a", "input": "", "output": "", "source": "s", "topic": "t"}]
     english = dataset(records, ["id", "topic", *TEXT_FIELDS, "source"])
     done = translate(english, FakeTranslator(), memory=None)
-    assert done.column_names == [*english.column_names, "original"]
+    assert done.column_names == [*english.column_names, "original", "verdicts", "bound"]
     assert (done[0]["topic"], done[0]["source"]) == ("t", "s")
 
 
@@ -508,4 +508,4 @@ def test_a_translation_that_is_empty_or_no_text_is_a_failure(given: Any, cause: 
 def test_no_row_makes_no_call() -> None:
     fake = FakeTranslator()
     done = translate(rows(), fake, memory=None)
-    assert (len(done), fake.calls, done.column_names) == (0, [], ["id", *TEXT_FIELDS, "original"])
+    assert (len(done), fake.calls, done.column_names) == (0, [], ["id", *TEXT_FIELDS, "original", "verdicts", "bound"])

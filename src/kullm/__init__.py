@@ -26,19 +26,20 @@ if TYPE_CHECKING:
         trainers,
         translators,
     )
-    from kullm.answers import answer, load_answers
+    from kullm.answers import answer, complete, load_answers
     from kullm.errors import KullmError
     from kullm.filters import keep
     from kullm.judges import judge
-    from kullm.remote import Limits, Memory
+    from kullm.remote import Budget, Limits, Memory
     from kullm.reports import report
     from kullm.rows import Answer, Batch, Example, Failure, Judgment, Turn
     from kullm.sources import load, save
-    from kullm.translators import translate
+    from kullm.translators import plan_translation, translate
 
 __all__ = [
     "Answer",
     "Batch",
+    "Budget",
     "Example",
     "Failure",
     "Judgment",
@@ -48,6 +49,7 @@ __all__ = [
     "Turn",
     "__version__",
     "answer",
+    "complete",
     "errors",
     "filters",
     "judge",
@@ -57,6 +59,7 @@ __all__ = [
     "load_answers",
     "models",
     "paper",
+    "plan_translation",
     "plugins",
     "recipe",
     "remote",
@@ -75,6 +78,7 @@ __all__ = [
 _HOME = {
     "Answer": "rows",
     "Batch": "rows",
+    "Budget": "remote",
     "Example": "rows",
     "Failure": "rows",
     "Judgment": "rows",
@@ -83,10 +87,12 @@ _HOME = {
     "Memory": "remote",
     "Turn": "rows",
     "answer": "answers",
+    "complete": "answers",
     "judge": "judges",
     "keep": "filters",
     "load": "sources",
     "load_answers": "answers",
+    "plan_translation": "translators",
     "report": "reports",
     "save": "sources",
     "translate": "translators",

@@ -1,4 +1,4 @@
-"""Answers: models to questions."""
+"""Answers: models to questions, and to the rows of a data set that have no output."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kullm import plugins
-from kullm.errors import UsageError
+from kullm.errors import InputError, UsageError
 from kullm.models import Completion, Model, Prompt
 from kullm.remote import Memory, run
-from kullm.rows import Example, Failure, dataset, example, need
+from kullm.remote.memory import HOME
+from kullm.rows import Example, Failure, Failures, dataset, example, need, settle
 from kullm.sources import read
 from kullm.templates import PLAIN, PromptTemplate
 from kullm.trainers import Checkpoint
@@ -32,7 +33,7 @@ def answer(
     models: AnyModel | Sequence[AnyModel],
     questions: Dataset,
     *,
-    memory: Memory | str | Path | None = "kullm-memory.sqlite",
+    memory: Memory | str | Path | None = HOME,
 ) -> Dataset:
     """The answers of each model to each question: all of the first model, then of the next, in the order of the
     questions.
@@ -51,10 +52,55 @@ def answer(
     records: list[dict[str, Any]] = questions.to_list()
     rows: list[dict[str, Any]] = []
     for engine, name in zip(engines, labels, strict=True):
-        for record, said in zip(records, _ask(engine, records, name, memory), strict=True):
+        template = _template(engine)
+        prompts = [template.prompt(_question(record)) for record in records]
+        for record, said in zip(records, _ask(engine, template, prompts, f"answer {name}", memory), strict=True):
             rows.append(_row(record, name, engine.identity, said))
     columns = [*COLUMNS, *(["motivation_app"] if "motivation_app" in questions.column_names else [])]
     return dataset(rows, columns)
+
+
+def complete(
+    rows: Dataset,
+    model: AnyModel,
+    *,
+    template: PromptTemplate | None = None,
+    replace: bool = False,
+    memory: Memory | str | Path | None = HOME,
+    failures: Failures = None,
+) -> Dataset:
+    """`rows` with what `model` answers as the `output` of those that have none, in their order; of all with `replace`.
+
+    So KoAlpaca was made: instruction and input are translated, and a model writes the output in the new language.
+    `model` is a plug-in, a `Checkpoint`, or a name; it is asked in `template`, or in its own. The new column `engine`
+    names the model of each output that it wrote; other columns stay, and with them the `original`. A row whose answer
+    failed, is empty or was cut goes to `failures`. Answers in `memory` are not asked for again.
+    """
+    need(rows, ("id", "instruction", "input", "output"), stage="complete")
+    engine = _engine(model)
+    form = template or _template(engine)
+    records: list[dict[str, Any]] = rows.to_list()
+    prompts = {
+        place: _prompt(form, record)
+        for place, record in enumerate(records)
+        if replace or not (record["output"] or "").strip()
+    }
+    asked = {place: prompt for place, prompt in prompts.items() if isinstance(prompt, str)}
+    said: dict[int, Completion | Failure] = {
+        place: prompt for place, prompt in prompts.items() if isinstance(prompt, Failure)
+    }
+    said |= zip(asked, _ask(engine, form, list(asked.values()), "complete", memory), strict=True)
+    done: list[dict[str, Any]] = []
+    lost: list[Failure] = []
+    for place, record in enumerate(records):
+        text = _whole(said[place]) if place in said else None
+        if isinstance(text, Failure):
+            lost.append(Failure(record["id"], "complete", text.cause, text.remedy))
+        else:
+            done.append(record if text is None else record | {"output": text, "engine": engine.identity})
+    settle(lost, failures, stage="complete", kept=len(done))
+    known = rows.select_columns([name for name in rows.column_names if name not in ("output", "engine")])
+    return dataset(done, list(dict.fromkeys([*rows.column_names, "engine"])), like=known)
 
 
 def label(model: Model) -> str:
@@ -72,11 +118,21 @@ def _engine(model: AnyModel) -> Model:
     raise UsageError(f"{model!r} is not a model: it needs identity, limits and generate(prompts).")
 
 
-def _ask(
-    engine: Model, records: Sequence[dict[str, Any]], name: str, memory: Memory | str | Path | None
-) -> list[Completion | Failure]:
+def _template(engine: Model) -> PromptTemplate:
+    """The template that a model is asked in: its own, or none but the text."""
     template: PromptTemplate = getattr(engine, "template", PLAIN)
-    prompts = [Prompt(template.prompt(_question(record))) for record in records]
+    return template
+
+
+def _ask(
+    engine: Model,
+    template: PromptTemplate,
+    texts: Sequence[str],
+    stage: str,
+    memory: Memory | str | Path | None,
+) -> list[Completion | Failure]:
+    """What a model answers to each prompt, cut where the template says."""
+    prompts = [Prompt(text) for text in texts]
     # The longest first: what does not fit shows at once, and prompts of one length share a batch.
     order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place].text))
     said = run(
@@ -88,10 +144,27 @@ def _ask(
         key=lambda prompt: f"{prompt.system}\0{prompt.text}",
         save=_saved,
         load=lambda value: Completion(**value),
-        stage=f"answer {name}",
+        stage=stage,
     )
     back = dict(zip(order, said, strict=True))
     return [_cut(back[place], template) for place in range(len(prompts))]
+
+
+def _prompt(template: PromptTemplate, record: dict[str, Any]) -> str | Failure:
+    """A row's prompt, or why the template has none for it."""
+    try:
+        return template.prompt(_question(record))
+    except InputError as error:
+        return Failure("", "complete", error.what, error.next)
+
+
+def _whole(said: Completion | Failure) -> str | Failure:
+    """The text of an answer that is there and ended by itself."""
+    if isinstance(said, Failure):
+        return said
+    if said.finish_reason == "length":
+        return Failure("", "complete", "the answer was cut short", "Give the model more tokens for its answer.")
+    return said.text if said.text.strip() else Failure("", "complete", "the answer is empty")
 
 
 def _question(record: dict[str, Any]) -> Example:

@@ -8,19 +8,27 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from datasets import Dataset
+    from datasets import Dataset, IterableDataset
 
 log = logging.getLogger("kullm")
 
+AnyRows = TypeVar("AnyRows", bound="Dataset | IterableDataset")
+"""A data set in memory or on disk, or one that streams: what goes in comes out."""
+
 TEXT_FIELDS = ("instruction", "input", "output")
 """The fields of a row that hold text for people; what is translated unless told otherwise."""
+
+
+NESTED = ("history", "original", "verdicts", "bound")
+"""The columns that hold more than a text: earlier turns, the texts before translation, and what `translate` found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +175,7 @@ def dataset(
     columns: Sequence[str],
     *,
     numbers: Sequence[str] = (),
-    like: Dataset | None = None,
+    like: Dataset | IterableDataset | None = None,
 ) -> Dataset:
     """A data set of `records` with exactly `columns`, in this order, also where there is no record.
 
@@ -180,19 +188,62 @@ def dataset(
     text = pa.string()
     turn = pa.struct([("instruction", text), ("output", text)])
     english = pa.struct([(name, text) for name in TEXT_FIELDS])
+    verdict = pa.struct([("kind", text), ("field", text), ("evidence", text)])
+    tied = pa.struct([("kind", text), ("evidence", text), ("fields", pa.list_(text))])
     types: dict[str, Any] = {"history": pa.list_(turn), "original": english}
+    types |= {"verdicts": pa.list_(verdict), "bound": tied}
     types |= {"tokens": pa.int64(), "prompt_tokens": pa.int64()}
     types |= dict.fromkeys(numbers, pa.float64())
-    if like is not None:
+    if like is not None and like.features is not None:
         types = {field.name: field.type for field in like.features.arrow_schema} | types
     schema = pa.schema([(name, types.get(name, text)) for name in columns])
     return datasets.Dataset(pa.Table.from_pylist([dict(record) for record in records], schema=schema))
 
 
-def need(rows: Dataset, columns: Sequence[str], *, stage: str) -> None:
+_CHUNK = 1000
+
+
+def records(rows: Dataset | IterableDataset) -> Iterator[dict[str, Any]]:
+    """The rows as dictionaries, one at a time."""
+    if hasattr(rows, "to_list"):
+        for table in rows.with_format("arrow").iter(batch_size=_CHUNK):
+            yield from table.to_pylist()
+    else:
+        yield from rows
+
+
+def collect(
+    make: Callable[[], Iterator[Mapping[str, Any]]],
+    columns: Sequence[str],
+    *,
+    like: AnyRows,
+) -> AnyRows:
+    """The rows that `make` gives, as what `like` is: a data set, made now; or a stream, made when it is iterated."""
+    import datasets
+    import pyarrow as pa
+
+    if isinstance(like, datasets.IterableDataset):
+        features = datasets.Features.from_arrow_schema(dataset([], columns, like=like).features.arrow_schema)
+        stream: Any = datasets.IterableDataset.from_generator(make, features=features)
+        return cast("AnyRows", stream)
+    tables = [dataset([], columns, like=like).data.table]
+    found = make()
+    while part := list(islice(found, _CHUNK)):
+        tables.append(dataset(part, columns, like=like).data.table)
+    return cast("AnyRows", datasets.Dataset(pa.concat_tables(tables)))
+
+
+def need(rows: Dataset | IterableDataset, columns: Sequence[str], *, stage: str) -> None:
     """Raise one clear error when a data set lacks a column that `stage` reads."""
     from kullm.errors import InputError
 
+    if not hasattr(rows, "column_names"):
+        raise InputError(f"{stage} takes a data set, as kullm.load gives it, and not {type(rows).__name__}.")
+    if rows.column_names is None:
+        raise InputError(
+            f"{stage}: the stream does not say its columns.",
+            next="Make it with features, or with kullm.sources.scan.",
+        )
     missing = [name for name in columns if name not in rows.column_names]
     if missing:
         raise InputError(

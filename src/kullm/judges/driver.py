@@ -12,6 +12,7 @@ from kullm.errors import UsageError
 from kullm.judges.rubric import Rubric
 from kullm.models import Completion, Model, Prompt
 from kullm.remote import Limits, Memory, run
+from kullm.remote.memory import HOME
 from kullm.rows import Answer, Failure, Failures, Judgment, answer, dataset, need, settle
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def judge(
     answers: Dataset,
     judge: Judge | str = "gpt-4",
     *,
-    memory: Memory | str | Path | None = "kullm-memory.sqlite",
+    memory: Memory | str | Path | None = HOME,
     failures: Failures = None,
 ) -> Dataset:
     """The scores of each answer, a row each, in order: id, model, judge, rubric, one column a criterion, failure, raw.

@@ -3,9 +3,23 @@
 from kullm.remote.budget import Budget, Price
 from kullm.remote.desk import Instead
 from kullm.remote.driver import Tariff, run, stream
-from kullm.remote.keys import api_key
+from kullm.remote.keys import api_key, safe
 from kullm.remote.limits import Limits
 from kullm.remote.memory import Memory
 from kullm.remote.retry_after import retry_after
+from kullm.remote.wire import Wire
 
-__all__ = ["Budget", "Instead", "Limits", "Memory", "Price", "Tariff", "api_key", "retry_after", "run", "stream"]
+__all__ = [
+    "Budget",
+    "Instead",
+    "Limits",
+    "Memory",
+    "Price",
+    "Tariff",
+    "Wire",
+    "api_key",
+    "retry_after",
+    "run",
+    "safe",
+    "stream",
+]

@@ -50,15 +50,22 @@ class Budget:
     """
 
     def __init__(
-        self, *, characters: int | None = None, tokens: int | None = None, money: Decimal | float | str | None = None
+        self,
+        *,
+        characters: int | str | None = None,
+        tokens: int | str | None = None,
+        money: Decimal | float | str | None = None,
     ) -> None:
         self._most: dict[str, Decimal] = {}
         for name, value in (("characters", characters), ("tokens", tokens), ("money", money)):
             if value is None:
                 continue
-            amount = Decimal(str(value))
+            try:
+                amount = Decimal(str(value))
+            except ArithmeticError:
+                amount = Decimal("NaN")
             if not amount.is_finite() or amount < 0:
-                raise UsageError(f"Budget({name}={value}): must be 0 or more.")
+                raise UsageError(f"The budget of {name} is {value!r}; expected a number, 0 or more.")
             self._most[name] = amount
         if not self._most:
             raise UsageError("A budget limits characters, tokens or money; none was given.")

@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from kullm.remote.limits import Limits
 from kullm.remote.memory import Memory
@@ -33,6 +33,10 @@ class Instead(Generic[T, V]):
 
     items: Sequence[T]
     join: Callable[[list[V | Failure]], V | Failure | Instead[T, V]]
+
+
+Accept: TypeAlias = Callable[[T, R], "V | Failure | Instead[T, V]"]
+"""What is made of an item's answer."""
 
 
 class _Slot:
@@ -63,8 +67,9 @@ class Desk(Generic[T, R, V]):
         memory: Memory,
         key: Callable[[T], str],
         group: Callable[[T], Any] | None,
+        within: Callable[[Any], Limits] | None,
         load: Callable[[Any], R],
-        accept: Callable[[T, R], V | Failure | Instead[T, V]],
+        accept: Accept[T, R, V],
         stage: str,
     ) -> None:
         self.load = load
@@ -72,7 +77,7 @@ class Desk(Generic[T, R, V]):
         """Items that needed no call."""
         self._source, self._ended = items, False
         self._identity, self._limits, self._memory = identity, limits, memory
-        self._key, self._group, self._accept, self._stage = key, group, accept, stage
+        self._key, self._group, self._within, self._accept, self._stage = key, group, within, accept, stage
         self._order: deque[_Slot] = deque()
         self._waiting: dict[str, tuple[T, list[_Slot]]] = {}
         self._failed: dict[str, Failure] = {}
@@ -169,10 +174,10 @@ class Desk(Generic[T, R, V]):
         if box is None:
             if len(self._boxes) >= _GROUPS:
                 self._ready.append(self._boxes.popitem(last=False)[1].take())
-            box = self._boxes[group] = Box(self._limits)
+            box = self._boxes[group] = Box(self._within(group) if self._within else self._limits)
         if full := box.put(key):
             self._ready.append(full)
-        if len(box.texts) >= self._limits.items:
+        if len(box.texts) >= box.limits.items:
             self._ready.append(self._boxes.pop(group).take())
 
     def _fill(self, slot: _Slot, result: Any) -> None:

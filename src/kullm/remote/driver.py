@@ -11,6 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -31,7 +32,7 @@ from kullm.interrupts import Interrupts
 from kullm.progress import track
 from kullm.remote.budget import Budget, Price
 from kullm.remote.calls import Begun, Ended
-from kullm.remote.desk import Desk, Instead
+from kullm.remote.desk import Accept, Desk
 from kullm.remote.limits import Limits
 from kullm.remote.memory import Memory
 from kullm.remote.pace import Pace
@@ -46,6 +47,10 @@ _LOOK = 0.2
 T = TypeVar("T")
 R = TypeVar("R")
 V = TypeVar("V")
+
+
+def _nothing(count: int) -> None:
+    """Progress that nobody sees."""
 
 
 def _same(value: Any) -> Any:
@@ -77,13 +82,15 @@ def stream(
     about: Mapping[str, Any] | None = None,
     key: Callable[[T], str] = str,
     group: Callable[[T], Any] | None = None,
+    within: Callable[[Any], Limits] | None = None,
     save: Callable[[R], Any] = _same,
     load: Callable[[Any], R] = _same,
-    accept: Callable[[T, R], V | Failure | Instead[T, V]] = lambda item, answer: _same(answer),
+    accept: Accept[T, R, V] = lambda item, answer: _same(answer),
     tariff: Tariff[T] | None = None,
     stage: str = "call",
     tries: int = 8,
     unknown_tries: int = 2,
+    watch: bool = True,
 ) -> Iterator[V | Failure]:
     """The results of `items`, in their order, each paid for once; memory does not grow with their number.
 
@@ -91,6 +98,8 @@ def stream(
     result; items of different `group` share no call. `save` and `load` turn an answer into JSON values and back. The
     answer is committed as it came; then `accept` makes the result of it, a `Failure`, or `Instead`: other items to be
     asked, and how their results become this one's.
+
+    `within` gives other limits of items and bytes for the calls of a group; `watch`: show how far it is.
 
     Calls keep to `limits`; a batch that the service refuses is halved until the bad item stands alone as a `Failure`
     (with an empty id: the caller knows whose it is). After a passing failure all calls wait, Retry-After is a floor,
@@ -103,11 +112,12 @@ def stream(
         tariff.budget.check(tariff.unit, tariff.price)
     own = not isinstance(memory, Memory)
     store = Memory.of(memory)
-    desk = Desk(iter(items), identity, limits, store, key, group, load, accept, stage)
+    desk = Desk(iter(items), identity, limits, store, key, group, within, load, accept, stage)
     total = len(items) if isinstance(items, Sized) else None
     work = _Work(call, desk, identity, limits, store, about or {}, save, tariff, stage, tries, unknown_tries)
     try:
-        yield from work.flow(total)
+        with track(stage, total) if watch else nullcontext(_nothing) as advance:
+            yield from work.flow(total, advance)
     finally:
         work.workers.close()
         if own:
@@ -143,9 +153,9 @@ class _Work(Generic[T, R, V]):
         """Nothing more is affordable before a call in flight gives back what it reserved."""
         self.stop: BaseException | None = None
 
-    def flow(self, total: int | None) -> Generator[V | Failure, None, None]:
+    def flow(self, total: int | None, advance: Callable[[int], None]) -> Generator[V | Failure, None, None]:
         words = "the calls in flight are finished and kept first"
-        with Interrupts(words) as interrupts, track(self.stage, total) as advance:
+        with Interrupts(words) as interrupts:
             try:
                 while True:
                     done = self.desk.done()
@@ -330,7 +340,8 @@ class _Work(Generic[T, R, V]):
             return
         where = f" and kept in {self.memory.path}" if self.memory.path else ""
         done = self.desk.known + self.answered
-        safe = f"{done} of {total} items are done{where}." if total is not None else f"{done} items are done{where}."
+        of = "" if total is None else f" of {total}"
+        safe = f"{done}{of} items are done{where}."
         if isinstance(stop, KullmError):
             stop.safe = stop.safe or safe
             stop.next = stop.next or ((self.memory.path and "Run it again: it goes on from there.") or "")

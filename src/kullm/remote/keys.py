@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import os
+from urllib.parse import urlsplit
 
 from kullm.errors import KeyRefused, MissingKey
+
+
+def safe(url: str) -> bool:
+    """May a key be sent there? Over https, and to this machine itself."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or parts.hostname in ("localhost", "127.0.0.1", "::1")
 
 
 def api_key(given: str | None, *, service: str, variable: str, where: str) -> str:

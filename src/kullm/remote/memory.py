@@ -39,6 +39,8 @@ CREATE UNIQUE INDEX IF NOT EXISTS answers_key ON answers (key);
 CREATE INDEX IF NOT EXISTS calls_open ON calls (id) WHERE outcome IS NULL;
 """
 _VERSION = 2
+HOME = ".kullm/memory.sqlite"
+"""Where answers are kept unless another file is named."""
 _MARK = 0x6B756C6D
 """SQLite's application id of our files: "kulm"."""
 _IN = 500
@@ -130,11 +132,10 @@ class Memory:
 
         Calls that an earlier run left open are named: they may have been billed.
         """
-        if self._claim is not None:
+        if self._claim is not None or self.path is None:  # a private memory is nobody else's
             return
-        claim = Claim(self.path) if self.path is not None else None
-        if claim:
-            claim.take()
+        claim = Claim(self.path)
+        claim.take()
         self._claim = claim
         for ended in rescued(self.path):
             self.commit([ended])
@@ -157,6 +158,10 @@ class Memory:
             for found, value in self._db.execute(f"SELECT key, value FROM answers WHERE key IN ({marks})", part):
                 known[keys[found]] = json.loads(value)
         return known
+
+    def has(self, identity: str) -> bool:
+        """Was anything ever kept under this identity?"""
+        return self._db.execute("SELECT 1 FROM identities WHERE identity = ?", (identity,)).fetchone() is not None
 
     def commit(
         self, ended: Sequence[Ended] = (), begun: Sequence[Begun] = (), about: Mapping[str, Any] | None = None

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from kullm.errors import InputError, UsageError
 from kullm.reports.html import page
 from kullm.reports.statistics import Estimate, mean, paired
-from kullm.rows import need
+from kullm.reports.translation import TranslationReport, translation_report
+from kullm.rows import Failure, need
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -100,11 +102,40 @@ class Report:
         )
 
 
-def report(scores: Dataset, answers: Dataset | None = None, *, title: str = "Evaluation") -> Report:
+@overload
+def report(scores: Dataset, answers: Dataset | None = None, *, title: str = ...) -> Report: ...
+@overload
+def report(
+    scores: Dataset,
+    *,
+    title: str = ...,
+    source: str = ...,
+    to: str,
+    failures: Sequence[Failure] | str | Path | None = ...,
+    limit: int = ...,
+) -> TranslationReport: ...
+def report(
+    scores: Dataset, answers: Dataset | None = None, *, title: str | None = None, **translation: Any
+) -> Report | TranslationReport:
     """The report of a scores data set, as `kullm.judge` gives it; with `answers` the HTML page shows them side by side.
 
     Failures are counted beside the means and never counted as scores. Scores by two rubrics are an `InputError`.
+
+    Rows that `kullm.translate` gave (they have a column `original`, and no judge) make a `TranslationReport`; it takes
+    `source`, `to`, `failures` and `limit` too, as `kullm.reports.translation_report` has them, whose type is exact:
+    a type checker knows what this function gives for a translation only where `to` is named.
     """
+    columns = getattr(scores, "column_names", None) or ()
+    if "original" in columns and "judge" not in columns:
+        if answers is not None:
+            raise UsageError("Answers belong beside scores; these rows are a translation.")
+        return translation_report(scores, title=title or "Translation", **translation)
+    if translation:
+        raise UsageError(f"{', '.join(translation)}: for the report of a translation; these rows have no original.")
+    return _evaluation(scores, answers, title=title or "Evaluation")
+
+
+def _evaluation(scores: Dataset, answers: Dataset | None, *, title: str) -> Report:
     need(scores, ("id", "model", "judge", "rubric", "failure"), stage="report")
     records: list[dict[str, Any]] = scores.to_list()
     rubrics = {record["rubric"] for record in records}

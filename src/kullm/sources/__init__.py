@@ -2,6 +2,6 @@
 
 from kullm.sources.format import Format, Source
 from kullm.sources.loading import load
-from kullm.sources.tables import read, save
+from kullm.sources.tables import read, save, scan
 
-__all__ = ["Format", "Source", "load", "read", "save"]
+__all__ = ["Format", "Source", "load", "read", "save", "scan"]

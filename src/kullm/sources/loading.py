@@ -25,7 +25,7 @@ FORMATS = (own.FORMAT, selfinstruct.FORMAT, sharegpt.FORMAT, dolly.FORMAT, alpac
 COLUMNS = ("id", "source", "licence", "instruction", "input", "output", "history")
 """The columns of every loaded data set, in order."""
 
-EXTRA = ("original", "motivation_app")
+EXTRA = ("original", "verdicts", "bound", "motivation_app")
 """The columns that stand behind them where a row has them."""
 
 

@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kullm.errors import InputError
-from kullm.rows import dataset
+from kullm.rows import NESTED, dataset
 from kullm.sources.files import name, records
 from kullm.sources.format import valid
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, IterableDataset
 
 
-def save(rows: Dataset, path: str | Path) -> Path:
+STREAMED = ("id", "source", "licence", "instruction", "input", "output", "history", "original", "verdicts", "bound")
+"""The columns of a row that `scan` knows; the first six are texts that every row has."""
+
+
+def save(rows: Dataset | IterableDataset, path: str | Path) -> Path:
     """Write a data set as .jsonl (UTF-8, one row a line) or .parquet, and give the path back: `load(save(rows, path))`.
 
     The file is there whole or not at all: it is written under another name in the same folder and then renamed.
@@ -45,6 +49,44 @@ def save(rows: Dataset, path: str | Path) -> Path:
     return path
 
 
+def streams(path: str | Path) -> bool:
+    """Whether `scan` can read a file: .jsonl or .parquet whose first row is one that kullm wrote."""
+    path = Path(path)
+    if path.suffix.lower() not in (".jsonl", ".parquet"):
+        return False
+    with closing(records(path)) as found:
+        return all(column in next(found)[1] for column in STREAMED[:6])
+
+
+def scan(path: str | Path) -> IterableDataset:
+    """The rows of a .jsonl or .parquet file that `save` wrote, as a stream: memory does not grow with their number.
+
+    Raises `InputError` with file and line, when the stream comes to it, for what is not such a row.
+    """
+    import datasets
+
+    path = Path(path)
+    with closing(records(path)) as found:
+        place, first = next(found)
+    missing = [column for column in STREAMED[:6] if column not in first]
+    if missing:
+        raise InputError(f"{place}: expected a row that kullm wrote; it lacks {', '.join(missing)}.")
+    columns = [column for column in STREAMED if column in first]
+    columns += [column for column in first if column not in STREAMED]
+
+    def rows() -> Iterator[dict[str, Any]]:
+        with closing(records(path)) as found:
+            for place, record in found:
+                if not valid(record):
+                    raise InputError(f"{place}: expected valid Unicode; half of a surrogate pair stands in a text.")
+                if not all(isinstance(record.get(column), str) for column in STREAMED[:6]):
+                    raise InputError(f"{place}: expected texts in {', '.join(STREAMED[:6])}.")
+                yield {column: record.get(column) for column in columns}
+
+    features = datasets.Features.from_arrow_schema(dataset([], columns).features.arrow_schema)
+    return datasets.IterableDataset.from_generator(rows, features=features)
+
+
 def read(path: str | Path) -> Dataset:
     """The table of a .jsonl, .json or .parquet file as it is: its own columns, types and nulls; nothing is recognised.
 
@@ -65,7 +107,7 @@ def read(path: str | Path) -> Dataset:
                 raise InputError(f"{place}: expected valid Unicode; half of a surrogate pair stands in a text.")
             columns |= dict.fromkeys(record)
             rows.append(record)
-    known = dataset([], [column for column in columns if column in ("history", "original")]).features.arrow_schema
+    known = dataset([], [column for column in columns if column in NESTED]).features.arrow_schema
     arrays = {}
     for column in columns:
         kind = known.field(column).type if column in known.names else None
@@ -105,13 +147,13 @@ def _replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _write_jsonl(rows: Dataset, path: Path) -> None:
+def _write_jsonl(rows: Dataset | IterableDataset, path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _write_parquet(rows: Dataset, path: Path) -> None:
+def _write_parquet(rows: Dataset | IterableDataset, path: Path) -> None:
     import pyarrow.parquet as pq
 
     schema = rows.features.arrow_schema

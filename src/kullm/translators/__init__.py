@@ -1,7 +1,26 @@
-"""Translators: DeepL (the default), recorded pairs, and any object or function of your own."""
+"""Translators: DeepL (the default), chat models, local models, recorded pairs, and any object or function of yours."""
 
+from kullm.translators.chat import Chat
 from kullm.translators.deepl import DeepL
+from kullm.translators.driver import translate
+from kullm.translators.exchange import export_memory, import_memory
+from kullm.translators.fallback import Fallback
+from kullm.translators.plan import Plan, parse_budget, plan_translation
 from kullm.translators.recorded import Recorded
-from kullm.translators.translator import Translator, translate
+from kullm.translators.seq2seq import Seq2Seq
+from kullm.translators.translator import Translator
 
-__all__ = ["DeepL", "Recorded", "Translator", "translate"]
+__all__ = [
+    "Chat",
+    "DeepL",
+    "Fallback",
+    "Plan",
+    "Recorded",
+    "Seq2Seq",
+    "Translator",
+    "export_memory",
+    "import_memory",
+    "parse_budget",
+    "plan_translation",
+    "translate",
+]

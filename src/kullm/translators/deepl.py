@@ -1,60 +1,103 @@
 """DeepL, the paper's translator (section 3.1), through the official client.
 
 Facts about the service: https://developers.deepl.com/docs (50 texts and 128 KiB a request; billed by source
-characters).
+characters; tags and context are not billed).
 """
 
 from __future__ import annotations
 
-import threading
+import hashlib
+import json
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from kullm.errors import KeyRefused, Passing, QuotaSpent, Refused, ServiceDown, UnknownOutcome
-from kullm.remote import Limits, api_key, retry_after
+from kullm.errors import KeyRefused, Passing, QuotaSpent, Refused, ServiceDown, UnknownOutcome, UsageError
+from kullm.remote import Limits, Price, Wire, api_key, retry_after, safe
+from kullm.rows import Failure
 
 if TYPE_CHECKING:
     import deepl
-    import requests
 
 KEY = "DEEPL_AUTH_KEY"
+PRO = Price(Decimal(20), "EUR", as_of="2023-11", source="DeepL API Pro, beside its monthly base price")
+"""0.00002 EUR a character, by DeepL's help centre, "Character count and billing in DeepL API"."""
 
 _TARGETS = {"en": "EN-US", "pt": "PT-BR"}
 """Languages that DeepL wants with a region when it translates into them."""
+_TAGS = {"tag_handling": "xml", "tag_handling_version": "v2"}
+_BYTES = 120 * 1024
+"""Of texts in a request of at most 128 KiB, which holds more than the texts."""
 
 
 @dataclass(frozen=True)
 class DeepL:
     """Translates with DeepL. The key comes from DEEPL_AUTH_KEY or `key`; it stands in no repr and no error.
 
-    `server_url` names another server (a proxy, a test server). `timeout`: seconds without a byte before a call
-    counts as lost; generous, because a call that is given up may have been billed.
+    `server_url` names another server (a proxy, a test server). `instructions` are sentences on style and register, at
+    most 10 of 300 characters: Korean has no formality setting. `glossaries`: ids, at most 5. `in_flight` and
+    `per_second`: calls at once and calls started a second; DeepL's staff advise 50. `timeout`: seconds after which a
+    call counts as lost; generous, because a call that is given up may have been billed.
     """
 
     key: str | None = field(default=None, repr=False)
     server_url: str | None = None
     model_type: str | None = None
+    instructions: tuple[str, ...] = ()
+    glossaries: tuple[str, ...] = ()
+    formality: str | None = None
     in_flight: int = 8
+    per_second: float | None = 50.0
     timeout: float = 120.0
+    options: ClassVar[tuple[str, ...]] = ("context", "xml")
+    unit: ClassVar[str] = "characters"
+    xml_bytes: ClassVar[int] = 72 * 1024
+    """Requests with tags fail above some 76 KiB, below the documented limit (deepl-node#33)."""
 
     def __post_init__(self) -> None:
+        for name in ("instructions", "glossaries"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+        if len(self.instructions) > 10 or any(len(text) > 300 for text in self.instructions):
+            raise UsageError("DeepL takes at most 10 instructions of 300 characters.")
+        if len(self.glossaries) > 5:
+            raise UsageError("DeepL takes at most 5 glossaries.")
+        if self.server_url and not safe(self.server_url):
+            raise UsageError(f"{self.server_url}: the key and the texts would travel unencrypted.", next="Use https.")
         self._secret()
 
     @property
     def identity(self) -> str:
-        return f"deepl/{self.model_type or 'default'}" + (f"@{self.server_url}" if self.server_url else "")
+        more = [self.formality, *self.instructions, *self.glossaries]
+        digest = f"+{hashlib.sha256(json.dumps(more).encode()).hexdigest()[:8]}" if any(more) else ""
+        return f"deepl/{self.model_type or 'default'}{digest}" + (f"@{self.server_url}" if self.server_url else "")
 
     @property
     def limits(self) -> Limits:
-        return Limits(items=50, bytes=120 * 1024, in_flight=self.in_flight, per_second=50)
+        return Limits(50, _BYTES, self.in_flight, self.per_second, self.timeout)
 
-    def translate(self, texts: Sequence[str], *, source: str, target: str) -> list[str]:
+    @property
+    def allowance(self) -> int | None:
+        """Characters a month that cost nothing, with a key of the free plan (DeepL's "Usage and limits")."""
+        return 500_000 if self._secret().endswith(":fx") else None
+
+    @property
+    def price(self) -> Price | None:
+        """The price of a million characters on the Pro plan, for DeepL's own server; None on the free plan."""
+        return None if self.allowance or self.server_url else PRO
+
+    def translate(
+        self, texts: Sequence[str], *, source: str, target: str, context: str = "", xml: bool = False
+    ) -> list[str | Failure]:
         """One call to /v2/translate."""
         import deepl
 
+        more: dict[str, Any] = {"context": context or None, "custom_instructions": list(self.instructions) or None}
+        more |= {"glossary_ids": list(self.glossaries) or None, "formality": self.formality}
+        more |= _TAGS if xml else {}
         try:
             results = self._client.translate_text(
                 list(texts),
@@ -62,6 +105,7 @@ class DeepL:
                 target_lang=_TARGETS.get(target, target.upper()),
                 preserve_formatting=True,
                 model_type=self.model_type,
+                **{name: value for name, value in more.items() if value is not None},
             )
         except deepl.AuthorizationException:
             raise KeyRefused("DeepL does not accept the key.", next=f"Check {KEY}.") from None
@@ -71,17 +115,33 @@ class DeepL:
             ) from None
         except deepl.DeepLException as error:
             raise self._cause(error) from None
-        found = [result.text for result in (results if isinstance(results, list) else [results])]
+        except (AttributeError, TypeError, KeyError, ValueError):  # the client trips over an answer of another shape
+            raise UnknownOutcome("DeepL answered with what is not a list of translations.") from None
+        found: list[str | Failure] = [result.text for result in (results if isinstance(results, list) else [results])]
         if not found:  # the client makes an empty list of a page, half a reply and an empty one
             raise UnknownOutcome("DeepL answered with what holds no translation.")
         return found
+
+    def used(self) -> tuple[int, int | None]:
+        """Characters of this period that the account has used, and its limit or None. One request, not billed."""
+        import deepl
+
+        try:
+            usage = self._client.get_usage().character
+        except deepl.AuthorizationException:
+            raise KeyRefused("DeepL does not accept the key.", next=f"Check {KEY}.") from None
+        except deepl.DeepLException as error:
+            raise ServiceDown(f"DeepL does not say what was used: {error}") from None
+        return usage.count or 0, usage.limit if usage.limit_exceeded or (usage.limit or 0) < 10**12 else None
 
     def _cause(self, error: deepl.DeepLException) -> Exception:
         import deepl
 
         status, what = error.http_status_code, f"DeepL: {error}"
+        if isinstance(error.__cause__, UnknownOutcome):
+            return error.__cause__
         if isinstance(error, deepl.TooManyRequestsException):
-            return Passing(what, retry_after=retry_after(self._headers))
+            return Passing(what, retry_after=retry_after(self._wire.headers))
         if isinstance(error, deepl.ConnectionException):
             refused = "refused" in what or "resolve" in what or "unreachable" in what
             return Passing(what) if refused else UnknownOutcome(what)
@@ -90,7 +150,7 @@ class DeepL:
         if status == 401:
             return KeyRefused("DeepL does not accept the key.", next=f"Check {KEY}.")
         if status in (408, 409, 425) or (status or 0) >= 500:
-            return Passing(what, retry_after=retry_after(self._headers))
+            return Passing(what, retry_after=retry_after(self._wire.headers))
         return ServiceDown(what)
 
     def _secret(self) -> str:
@@ -98,34 +158,27 @@ class DeepL:
             self.key, service="DeepL", variable=KEY, where="https://www.deepl.com/pro-api (there is a free plan)"
         )
 
-    @property
-    def _headers(self) -> Mapping[str, str]:
-        """The headers of this thread's last answer: the client hides Retry-After."""
-        return getattr(self._last, "headers", {})
-
     @cached_property
-    def _last(self) -> threading.local:
-        return threading.local()
+    def _wire(self) -> Wire:
+        return Wire(self.in_flight, self.timeout)
 
     @cached_property
     def _client(self) -> deepl.DeepLClient:
         import deepl
-        from deepl import http_client
-        from requests.adapters import HTTPAdapter
+        from deepl.http_client import HttpClient
 
-        last = self._last
+        class Once(HttpClient):
+            """The client's connection without its retries: `kullm.remote` alone retries."""
 
-        class Noting(HTTPAdapter):
-            def send(self, *args: Any, **settings: Any) -> requests.Response:
-                last.headers = {}
-                response = super().send(*args, **settings)
-                last.headers = dict(response.headers)
-                return response
+            def request_with_backoff(
+                self, method: str, url: str, data: Any, json: Any, headers: dict[str, str], stream: bool = False,
+                **more: Any,
+            ) -> Any:  # fmt: skip
+                return self.request(method, url, data, json, headers, stream, **more)
 
-        http_client.max_network_retries = 0  # kullm.remote alone retries
-        http_client.min_connection_timeout = self.timeout
         client = deepl.DeepLClient(self._secret(), server_url=self.server_url, send_platform_info=False)
+        client._client = Once(send_platform_info=False)
         for scheme in ("https://", "http://"):
-            client._client._session.mount(scheme, Noting(pool_maxsize=self.in_flight))
+            client._client._session.mount(scheme, self._wire.adapter())
         weakref.finalize(self, client.close)
         return client

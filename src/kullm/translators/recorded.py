@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
-from xml.parsers import expat
+from typing import ClassVar
 
 from kullm.errors import InputError
 from kullm.remote import Limits
-
-_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+from kullm.translators.pairs import read_pairs, short
 
 
 @dataclass(frozen=True, init=False)
@@ -27,14 +25,16 @@ class Recorded:
     files: tuple[str, ...]
     source: str
     target: str
+    whole: ClassVar[bool] = True
+    """The pairs are of whole texts: nothing is taken out of a text before it is looked up."""
 
     def __init__(self, *files: str | Path, source: str = "en", target: str = "ko") -> None:
         pairs: dict[str, str] = {}
         places: dict[str, str] = {}
         for file in files:
-            for text, translation, place in _pairs(Path(file), source, target):
+            for text, translation, place in read_pairs(Path(file), source, target):
                 if pairs.setdefault(text, translation) != translation:
-                    raise InputError(f"{place} translates a text otherwise than {places[text]}: {_short(text)}")
+                    raise InputError(f"{place} translates a text otherwise than {places[text]}: {short(text)}")
                 places.setdefault(text, place)
         if not pairs:
             raise InputError(
@@ -62,6 +62,10 @@ class Recorded:
     def limits(self) -> Limits:
         return Limits(items=1000)
 
+    def knows(self, text: str) -> bool:
+        """Whether there is a recorded translation of a text."""
+        return text in self._known
+
     def translate(self, texts: Sequence[str], *, source: str, target: str) -> list[str]:
         """The recorded translation of each text."""
         if (source, target) != (self.source, self.target):
@@ -70,63 +74,7 @@ class Recorded:
         if unknown:
             raise InputError(
                 f"{len(unknown)} text(s) have no recorded translation in {', '.join(self.files)}; "
-                f"the first: {_short(unknown[0])}",
+                f"the first: {short(unknown[0])}",
                 next="Add the pair, or translate with a service (DeepL: set DEEPL_AUTH_KEY).",
             )
         return [self._known[text] for text in texts]
-
-
-def _pairs(file: Path, source: str, target: str) -> Iterator[tuple[str, str, str]]:
-    """The pairs of a file, each with its place for error messages."""
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"{file} is not to be read: {error.strerror}.") from None
-    return _tmx(file, data, source, target) if file.suffix.lower() == ".tmx" else _jsonl(file, data)
-
-
-def _jsonl(file: Path, data: bytes) -> Iterator[tuple[str, str, str]]:
-    for number, line in enumerate(data.split(b"\n"), 1):
-        if not line.strip():
-            continue
-        place = f"{file}:{number}"
-        try:
-            pair = json.loads(line)
-            text, translation = pair["source"], pair["target"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            text = translation = None
-        if not isinstance(text, str) or not isinstance(translation, str):
-            raise InputError(
-                f'{place}: expected {{"source": "…", "target": "…"}}, got {_short(line.decode("utf-8", "replace"))}'
-            )
-        yield text, translation, place
-
-
-def _tmx(file: Path, data: bytes, source: str, target: str) -> Iterator[tuple[str, str, str]]:
-    def refuse(*_: object) -> None:
-        raise InputError(f"{file}: a TMX file that declares entities is not read.")
-
-    look = expat.ParserCreate()
-    look.EntityDeclHandler = refuse
-    try:
-        look.Parse(data, True)
-        root = ElementTree.fromstring(data)
-    except expat.ExpatError as error:
-        raise InputError(f"{file}:{error.lineno}: not a TMX file: {error}.") from None
-    for number, unit in enumerate(_named(root, "tu"), 1):
-        texts: dict[str, str] = {}
-        for variant in _named(unit, "tuv"):
-            language = (variant.get(_LANG) or variant.get("lang") or "").lower().replace("_", "-").split("-")[0]
-            for segment in _named(variant, "seg"):
-                texts.setdefault(language, "".join(segment.itertext()))
-        if source in texts and target in texts:
-            yield texts[source], texts[target], f"{file}, unit {number}"
-
-
-def _named(root: ElementTree.Element, name: str) -> Iterator[ElementTree.Element]:
-    """The elements of that name, in whatever namespace the file puts them."""
-    return (element for element in root.iter() if element.tag.rpartition("}")[2] == name)
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:77] + "…")

@@ -1,25 +1,30 @@
-"""What a translator is, and `translate`, the driver that owns everything that all of them need."""
+"""What a translator is."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from kullm import plugins
 from kullm.errors import UsageError
-from kullm.remote import Limits, Memory, run
-from kullm.rows import TEXT_FIELDS, Failure, Failures, dataset, need, settle
-
-if TYPE_CHECKING:
-    from datasets import Dataset
+from kullm.remote import Limits, Price
+from kullm.rows import Failure
+from kullm.translators.spans import PLAIN, XML, Style
 
 
 @runtime_checkable
 class Translator(Protocol):
-    """Translates texts and knows one service; order, money, time and retries are `translate`'s."""
+    """Translates texts and knows one service; order, money, time, retries and the protection of spans are
+    `translate`'s.
+
+    It may have further attributes, all read-only. `placeholder`: how a protected span is shown in a text, with {} for
+    its number. `options`: names of arguments that its `translate` takes as well, "context" (earlier turns of the
+    conversation, in the source language) and "xml" (a bool: the texts are XML with empty tags for spans). `unit`, what
+    is billed, "characters" or "tokens"; `cost(text)`, an upper bound of what a text costs in that unit; `price`, a
+    `kullm.remote.Price`. `whole`: True where texts are wanted as they stand in the row, spans and all.
+    """
 
     @property
     def identity(self) -> str:
@@ -31,85 +36,60 @@ class Translator(Protocol):
         """What one call may hold, and how many there may be."""
         ...
 
-    def translate(self, texts: Sequence[str], *, source: str, target: str) -> Sequence[str]:
+    def translate(self, texts: Sequence[str], *, source: str, target: str) -> Sequence[str | Failure]:
         """One translation for each text, in order. `source` and `target` are ISO 639-1 codes in lower case."""
         ...
 
 
-_TURN = ("instruction", "output")
-
 AnyTranslator: TypeAlias = Translator | Callable[..., Sequence[str]] | str
 
 
-def translate(
-    rows: Dataset,
-    translator: AnyTranslator = "deepl",
-    *,
-    to: str = "ko",
-    source: str = "en",
-    fields: Sequence[str] = TEXT_FIELDS,
-    memory: Memory | str | Path | None = "kullm-memory.sqlite",
-    failures: Failures = None,
-) -> Dataset:
-    """`rows` with `fields` translated, in their order, and the texts that they had in the new column `original`.
+@dataclass(frozen=True)
+class Engine:
+    """A translator with what it may leave out filled in."""
 
-    `translator` is a plug-in, its name, or a plain function `(texts, *, source, target)`. Each distinct text is paid
-    for once and kept in `memory` (a file; None keeps nothing). A row with a text that cannot be translated goes to
-    `failures`.
+    plugin: Translator
+    style: Style
+    options: tuple[str, ...]
+    unit: str
+    price: Price | None
+    whole: bool
 
-    Raises `ServiceError` where the service stops the run: what was translated is in the memory, and the same call
-    goes on.
-    """
-    need(rows, ("id", *fields), stage="translate")
-    engine = _engine(translator)
-    records: list[dict[str, Any]] = rows.to_list()
-    places = [_texts(record, fields) for record in records]
-    texts = list(dict.fromkeys(text for found in places for text in found.values() if text.strip()))
-    lost: list[Failure] = []
+    def cost(self, text: str) -> int:
+        """What sending a text may cost, in `unit`. Tags of XML are not billed as characters."""
+        own = getattr(self.plugin, "cost", None)
+        return int(own(text)) if own else len(text)
 
-    def call(batch: Sequence[str]) -> Sequence[str | Failure]:
-        said = engine.translate(batch, source=source, target=to)
-        return [_usable(text) for text in said] if isinstance(said, list | tuple) else said  # run says what is wrong
 
-    results = run(
-        call, texts, identity=f"{engine.identity} {source}>{to}", limits=engine.limits, memory=memory, stage="translate"
+def engine(translator: AnyTranslator, price: Price | str | None = None) -> Engine:
+    """The engine of a plug-in, of its name, or of a plain function. Raises `UsageError` for what is none of them."""
+    plugin = _plugin(translator)
+    options = tuple(getattr(plugin, "options", ()))
+    own = getattr(plugin, "placeholder", None)
+    unit = str(getattr(plugin, "unit", "characters"))
+    if isinstance(price, str):
+        price = Price.of(price, unit)
+    return Engine(
+        plugin=plugin,
+        style=XML if "xml" in options else Style(own) if own else PLAIN,
+        options=options,
+        unit=unit,
+        price=price or getattr(plugin, "price", None),
+        whole=bool(getattr(plugin, "whole", False)),
     )
-    known = dict(zip(texts, results, strict=True))
-    done: list[dict[str, Any]] = []
-    for record, found in zip(records, places, strict=True):
-        new = {name: known.get(text, text) for name, text in found.items()}
-        bad = {name: value for name, value in new.items() if isinstance(value, Failure)}
-        lost.extend(replace(value, id=record["id"], cause=f"{name}: {value.cause}") for name, value in bad.items())
-        if not bad:
-            original = record.get("original") or {name: record.get(name) for name in TEXT_FIELDS}
-            done.append(_placed(record, new, fields) | {"original": original})
-    settle(lost, failures, stage="translate", kept=len(done))
-    return dataset(done, list(dict.fromkeys([*rows.column_names, "original"])), like=rows)
 
 
-def _texts(record: dict[str, Any], fields: Sequence[str]) -> dict[str, str]:
-    """Every text of a row that is to be translated, by its place: the fields, and the turns before it."""
-    found = {name: record[name] or "" for name in fields}
-    for number, turn in enumerate(record.get("history") or ()):
-        found |= {f"history[{number}].{name}": turn[name] or "" for name in _TURN}
-    return found
-
-
-def _placed(record: dict[str, Any], new: dict[str, Any], fields: Sequence[str]) -> dict[str, Any]:
-    """The row with the texts of `new` in their places."""
-    row = record | {name: new[name] for name in fields}
-    if record.get("history"):
-        turns = range(len(record["history"]))
-        row["history"] = [{name: new[f"history[{number}].{name}"] for name in _TURN} for number in turns]
-    return row
-
-
-def _usable(text: object) -> str | Failure:
-    if not isinstance(text, str):
-        return Failure("", "translate", f"the translator gave {type(text).__name__} and not a text")
-    if not text.strip():
-        return Failure("", "translate", "the translation is empty")
-    return text
+def _plugin(translator: AnyTranslator) -> Translator:
+    if isinstance(translator, str):
+        translator = plugins.find("translators", translator)
+    if isinstance(translator, Translator) and not isinstance(translator, type):
+        return translator
+    if callable(translator) and hasattr(translator, "__qualname__") and not isinstance(translator, type):
+        return _Function(translator)
+    raise UsageError(
+        f"{translator!r} is not a translator: it needs identity, limits and translate(texts, *, source, target).",
+        next="An object is wanted, not its class; kullm.testing.check_translator says what is missing.",
+    )
 
 
 @dataclass(frozen=True)
@@ -131,16 +111,3 @@ class _Function:
     @property
     def limits(self) -> Limits:
         return Limits(items=16)
-
-
-def _engine(translator: AnyTranslator) -> Translator:
-    if isinstance(translator, str):
-        translator = plugins.find("translators", translator)
-    if isinstance(translator, Translator) and not isinstance(translator, type):
-        return translator
-    if callable(translator) and hasattr(translator, "__qualname__") and not isinstance(translator, type):
-        return _Function(translator)
-    raise UsageError(
-        f"{translator!r} is not a translator: it needs identity, limits and translate(texts, *, source, target).",
-        next="An object is wanted, not its class; kullm.testing.check_translator says what is missing.",
-    )

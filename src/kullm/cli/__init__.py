@@ -13,7 +13,9 @@ from typing import Annotated, Any, cast
 import typer
 
 from kullm import __version__
-from kullm.errors import KullmError, ServiceError, UsageError
+from kullm.cli.memory import memories
+from kullm.errors import BudgetSpent, KullmError, ServiceError, StorageFailed, UsageError
+from kullm.remote.memory import HOME
 
 _INTERRUPTED = 130
 
@@ -25,6 +27,9 @@ app = typer.Typer(
     help="Build an instruction-following model for your language: English rows in, a tuned and judged model out.\n\n"
     "Try it first: kullm demo. Files are .jsonl or .parquet; what was paid for is kept in a memory and not paid again.",
 )
+
+
+app.add_typer(memories, name="memory")
 
 
 def _table(path: Path) -> Path:
@@ -61,27 +66,48 @@ def load(
 @app.command()
 def translate(
     rows: Annotated[Path, typer.Argument(help="Rows, as kullm load writes them.")],
-    out: Out,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", callback=_table, help="The file to write: .jsonl or .parquet.")
+    ] = Path("translated.jsonl"),
     translator: Annotated[str, typer.Option(help="A translator, such as deepl or recorded:pairs.tmx.")] = "deepl",
     server_url: Annotated[str | None, typer.Option(help="Another server of the same service.")] = None,
     source: Annotated[str, typer.Option("--from", help="The language of the rows (ISO 639-1).")] = "en",
     to: Annotated[str, typer.Option(help="The language to translate into.")] = "ko",
     fields: Annotated[str, typer.Option(help="What to translate.")] = "instruction,input,output",
-    memory: Memory = Path("kullm-memory.sqlite"),
+    protect: Annotated[bool, typer.Option(help="Keep code, URLs, placeholders and structure as they are.")] = True,
+    bound: Annotated[
+        str, typer.Option(help="Tasks bound to their language: flag, keep (their fields stay), or reject.")
+    ] = "flag",
+    context: Annotated[bool, typer.Option(help="Send earlier turns along, where the service takes them.")] = True,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what would be sent and what it would cost.")] = False,
+    budget: Annotated[
+        str | None, typer.Option(help="The most to spend: 500000 (characters or tokens), or '20 EUR'.")
+    ] = None,
+    price: Annotated[str | None, typer.Option(help="What a million cost, such as '20 EUR'.")] = None,
+    memory: Memory = Path(HOME),
     failures: Failures = None,
 ) -> None:
-    """Translate rows, each distinct text once.
+    """Translate rows, each distinct piece once; what must stay as it is stays, and every answer is verified.
 
-    Example: kullm translate english.jsonl -o korean.jsonl --to ko
+    Example: kullm translate english.jsonl -o korean.jsonl --to ko --budget '20 EUR'
     """
     from kullm import plugins
-    from kullm.sources import load, save
-    from kullm.translators import translate
+    from kullm.sources import save
+    from kullm.translators import parse_budget, plan_translation, translate
 
     engine = plugins.find("translators", translator, **({"server_url": server_url} if server_url else {}))
     names = [name.strip() for name in fields.split(",")]
+    limit = parse_budget(budget, engine, price)
+    english = _rows(rows)
+    if plan:
+        print(plan_translation(
+            english, engine, to=to, source=source, fields=names, protect=protect, bound=cast("Any", bound),
+            context=context, memory=memory, price=price,
+        ))  # fmt: skip
+        return
     done = translate(
-        load(str(rows)), engine, to=to, source=source, fields=names, memory=memory, failures=failures
+        english, engine, to=to, source=source, fields=names, protect=protect, bound=cast("Any", bound),
+        context=context, memory=memory, budget=limit, price=price, failures=failures,
     )  # fmt: skip
     save(done, out)
 
@@ -133,7 +159,7 @@ def answer(
         list[str] | None, typer.Argument(help="Decoding by huggingface, such as beams=1 batch=4.")
     ] = None,
     base_url: Annotated[str | None, typer.Option(help="Another OpenAI-compatible server.")] = None,
-    memory: Memory = Path("kullm-memory.sqlite"),
+    memory: Memory = Path(HOME),
 ) -> None:
     """Let models answer questions.
 
@@ -154,7 +180,7 @@ def judge(
     model: Annotated[str, typer.Option(help="The model that judges, for gpt-4.")] = "",
     base_url: Annotated[str | None, typer.Option(help="Another OpenAI-compatible server, for gpt-4.")] = None,
     name: Annotated[str, typer.Option(help="What to call the model of answers that name none.")] = "",
-    memory: Memory = Path("kullm-memory.sqlite"),
+    memory: Memory = Path(HOME),
     failures: Failures = None,
 ) -> None:
     """Score answers by a judge's criteria.
@@ -178,20 +204,30 @@ def judge(
 
 @app.command()
 def report(
-    scores: Annotated[Path, typer.Argument(help="Scores of kullm judge.")],
+    scores: Annotated[Path, typer.Argument(help="Scores of kullm judge, or rows of kullm translate.")],
     answers: Annotated[Path | None, typer.Option(help="The answers, to be shown side by side in the page.")] = None,
+    failures: Annotated[Path | None, typer.Option(help="The failures of a translation, to be counted.")] = None,
+    source: Annotated[str, typer.Option("--from", help="The language of a translation's original.")] = "en",
+    to: Annotated[str, typer.Option(help="The language of a translation.")] = "ko",
     out: Annotated[list[Path] | None, typer.Option("-o", "--out", help="A file to write: .md, .html or .json.")] = None,
-    title: Annotated[str, typer.Option(help="What the report is called.")] = "Evaluation",
+    title: Annotated[str, typer.Option(help="What the report is called.")] = "",
 ) -> None:
-    """Show the table of an evaluation: each mean with its 95 % interval.
+    """Show the table of an evaluation, each mean with its 95 % interval; or a translation, side by side, damage first.
 
     Example: kullm report scores.jsonl --answers answers.jsonl -o report.html -o report.md
+    Example: kullm report korean.jsonl -o korean.html
     """
     from kullm.answers import load_answers
-    from kullm.reports import report
+    from kullm.reports import report, translation_report
     from kullm.sources import read
 
-    table = report(read(scores), load_answers(answers) if answers else None, title=title)
+    rows = read(scores)
+    table: Any
+    if "original" in rows.column_names and "judge" not in rows.column_names:
+        named = title or "Translation"
+        table = translation_report(rows, title=named, source=source, to=to, failures=failures)
+    else:
+        table = report(rows, load_answers(answers) if answers else None, title=title or "Evaluation")
     for path in out or []:
         table.save(path)
     print(table)
@@ -244,6 +280,14 @@ def version() -> None:
     print(f"kullm {__version__}")
 
 
+def _rows(path: Path) -> Any:
+    """The rows of a file: as a stream where kullm wrote it, so that its size does not matter."""
+    from kullm.sources import load, scan
+    from kullm.sources.tables import streams
+
+    return scan(path) if streams(path) else load(str(path))
+
+
 def _model(name: str, base_url: str | None, settings: list[str] | None = None) -> Any:
     """The model of that name; the server is for a service, the decoding for a model on this machine."""
     from kullm import plugins
@@ -278,7 +322,7 @@ def main() -> None:
     try:
         code = app(standalone_mode=False) or 0
     except KullmError as error:
-        again = f"\nTo go on: {command}" if isinstance(error, ServiceError) else ""
+        again = f"\nTo go on: {command}" if isinstance(error, ServiceError | BudgetSpent | StorageFailed) else ""
         print(f"kullm: {error}{again}", file=sys.stderr)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):

@@ -1,0 +1,262 @@
+"""`translate`: rows in, translated rows out, in order, each text paid for once and none damaged in silence."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from kullm.errors import KullmError, UsageError
+from kullm.progress import track
+from kullm.remote import Budget, Limits, Memory, Price, Tariff, stream
+from kullm.remote.memory import HOME
+from kullm.remote.packing import size
+from kullm.rows import TEXT_FIELDS, AnyRows, Failure, Failures, collect, need, records, settle
+from kullm.translators.asking import Asker, Request, joined, placed, texts
+from kullm.translators.bound import Bound, bound
+from kullm.translators.imported import Imported
+from kullm.translators.spans import VERSION, Layout
+from kullm.translators.translator import AnyTranslator, Engine, engine
+from kullm.translators.verdicts import verdicts
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+
+BoundPolicy = Literal["flag", "keep", "reject"]
+COLUMNS = ("original", "verdicts", "bound")
+"""The columns that `translate` adds."""
+
+
+def translate(
+    rows: AnyRows,
+    translator: AnyTranslator = "deepl",
+    *,
+    to: str = "ko",
+    source: str = "en",
+    fields: Sequence[str] = TEXT_FIELDS,
+    protect: bool = True,
+    bound: BoundPolicy = "flag",
+    context: bool = True,
+    memory: Memory | str | Path | None = HOME,
+    budget: Budget | None = None,
+    price: Price | str | None = None,
+    failures: Failures = None,
+) -> AnyRows:
+    """`rows` with `fields` and earlier turns translated, in their order, and three new columns.
+
+    `original` holds the texts as they were; `verdicts` what looks wrong with the translation, a list of kind, field
+    and evidence, empty where nothing does; `bound` what binds the task to its language, or None. Such a row stays as
+    it is ("flag"), keeps the fields that the task is about in the source language ("keep"), or is a `Failure`
+    ("reject").
+
+    `translator` is a plug-in, its name, or a plain function `(texts, *, source, target)`. With `protect`, code, URLs,
+    placeholders, names of things in programs and the structure of lines are found and not translated; every answer is
+    verified, repaired where that is certain, asked again in smaller pieces where not, and where that fails too the row
+    is a `Failure`. Each distinct piece is paid for once and kept in `memory` (a file; None keeps nothing). `context`:
+    earlier turns go along where the service takes them. `budget` is the most that may be spent; `price` is of a million
+    units, for a budget in money.
+
+    An `IterableDataset` streams: rows are translated as they are taken, and memory does not grow with their number.
+
+    Raises `ServiceError` where the service stops the run and `BudgetSpent` where the budget does: what was translated
+    is in the memory, and the same call goes on.
+    """
+    need(rows, ("id", *fields), stage="translate")
+    if bound not in ("flag", "keep", "reject"):
+        raise UsageError(f"bound={bound!r}; expected flag, keep or reject.")
+    job = Job(engine(translator, price), source, to, tuple(fields), protect, bound, context, budget)
+    names = [*rows.column_names, *(name for name in COLUMNS if name not in rows.column_names)]
+
+    def translated() -> Iterator[dict[str, Any]]:
+        lost: list[Failure] = []
+        kept = 0
+        with nullcontext(memory) if isinstance(memory, Memory) else Memory(memory) as store:
+            total = _length(rows)
+            try:
+                for row in job.flow(records(rows), store, total):
+                    if isinstance(row, list):
+                        lost += row
+                    else:
+                        kept += 1
+                        yield row
+            except KullmError as stop:
+                of = "" if total is None else f" of {total}"
+                stop.safe = f"{kept}{of} rows are whole. {stop.safe}".strip()
+                raise
+        settle(lost, failures, stage="translate", kept=kept)
+
+    return collect(translated, names, like=rows)
+
+
+class Job:
+    """What is to be done with each row, and how."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        source: str,
+        target: str,
+        fields: tuple[str, ...],
+        protect: bool,
+        policy: str,
+        context: bool,
+        budget: Budget | None = None,
+    ) -> None:
+        self.engine, self.source, self.target, self.fields, self.policy = engine, source, target, fields, policy
+        protect = protect and not engine.whole
+        self.asker = Asker(engine.style, "xml" in engine.options, protect)
+        self.turns = context and "context" in engine.options
+        self.identity = f"{engine.plugin.identity} {source}>{target}" + (f" spans={VERSION}" if protect else "")
+        self.about = {"source": source, "target": target, "unit": engine.unit}
+        self.tariff: Tariff[Request] = Tariff(self.cost, engine.unit, engine.price, budget)
+
+    def cost(self, request: Request) -> int:
+        """What a request may cost. Characters are those outside tags, as they are sent."""
+        if request.xml and self.engine.unit == "characters":
+            return len(request.sent) - self.marks(request)
+        return self.engine.cost(request.sent)
+
+    def words(self, request: Request) -> int:
+        """The characters of the row's own text that a request shows to the service."""
+        segment = request.segment
+        return len(request.sent) if segment is None else sum(len(words) for words in segment.parts[0::2])
+
+    def marks(self, request: Request) -> int:
+        """The characters of a request that stand for spans."""
+        spans = len(request.segment.parts) // 2 if request.segment else 0
+        return sum(len(self.engine.style.placeholder.format(number)) for number in range(spans))
+
+    def flow(
+        self, rows: Iterable[Mapping[str, Any]], memory: Memory, total: int | None
+    ) -> Iterator[dict[str, Any] | list[Failure]]:
+        """Each row translated, or the failures of it, in order."""
+        pending: deque[Opened] = deque()
+        imported = Imported(memory, self.source, self.target)
+
+        def requests() -> Iterator[Request]:
+            for record in rows:
+                row = self.opened(record, imported)
+                pending.append(row)
+                yield from row.requests
+
+        results = stream(
+            self.call,
+            requests(),
+            identity=self.identity,
+            limits=self.engine.plugin.limits,
+            memory=memory,
+            about=self.about,
+            key=lambda request: request.key,
+            group=lambda request: request.group,
+            within=self.within,
+            accept=self.asker.accept,
+            tariff=self.tariff,
+            stage="translate",
+            watch=False,
+        )
+        with track("translate", total) as advance:
+            for result in results:
+                while pending[0].complete:
+                    yield self.closed(pending.popleft())
+                    advance(1)
+                pending[0].results.append(result)
+            while pending:
+                yield self.closed(pending.popleft())
+                advance(1)
+
+    def within(self, group: tuple[bool, str]) -> Limits:
+        """What a call may hold beside its context, which fills the request too; with tags it may be less."""
+        limits = self.engine.plugin.limits
+        if limits.bytes is None:
+            return limits
+        xml, context = group
+        most = min(limits.bytes, getattr(self.engine.plugin, "xml_bytes", limits.bytes)) if xml else limits.bytes
+        return replace(limits, bytes=max(1, most - size(context)))
+
+    def call(self, batch: Sequence[Request]) -> Sequence[str | Failure]:
+        """One call of the translator, in a worker's thread."""
+        first = batch[0]
+        more = {"xml": first.xml, "context": first.context}
+        options: Any = {name: more[name] for name in self.engine.options}
+        sent = [request.sent for request in batch]
+        said = self.engine.plugin.translate(sent, source=self.source, target=self.target, **options)
+        if not isinstance(said, list | tuple):
+            return said  # remote says what is wrong
+        return [text if isinstance(text, str | Failure) else _not_text(text) for text in said]
+
+    def texts(self, record: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+        """Every text of a row that may be translated: its place, the text, and what was said before it."""
+        return texts(record, self.fields, turns=self.turns)
+
+    def opened(self, record: Mapping[str, Any], imported: Imported) -> Opened:
+        """A row taken apart: what stays, and what is to be asked for it."""
+        row = Opened(record, self.bound_of(record))
+        if row.bound and self.policy == "reject":
+            return row
+        stays = row.bound.fields if row.bound and self.policy == "keep" else ()
+        for name, text, before in self.texts(record):
+            if name in stays:
+                continue
+            known = imported.whole(text)
+            layout = Layout((known,), ()) if known is not None else imported.fill(self.asker.layout(text))
+            row.old[name], row.layouts[name] = text, layout
+            row.requests += [self.asker.request(segment, before) for segment in layout.segments]
+        return row
+
+    def bound_of(self, record: Mapping[str, Any]) -> Bound | None:
+        if self.source != "en":  # the detector's rules are English
+            return None
+        return bound(*(record.get(name) or "" for name in TEXT_FIELDS))
+
+    def closed(self, row: Opened) -> dict[str, Any] | list[Failure]:
+        """The row with its translations, or why there is none."""
+        record, tied = row.record, row.bound
+        if tied is not None and self.policy == "reject":
+            cause = f"bound to the language {self.source}: {tied.kind} ({tied.evidence})"
+            return [Failure(record["id"], "translate", cause, "Translate with bound='keep' or 'flag' to have it.")]
+        new: dict[str, str] = {}
+        lost: list[Failure] = []
+        place = 0
+        for name, layout in row.layouts.items():
+            text = joined(layout, row.results[place : place + len(layout.segments)])
+            place += len(layout.segments)
+            if isinstance(text, Failure):
+                lost.append(replace(text, id=record["id"], cause=f"{name}: {text.cause}"))
+            else:
+                new[name] = text
+        if lost:
+            return lost
+        found = verdicts(row.old, new, source=self.source, target=self.target)
+        return {
+            **placed(record, new, self.fields),
+            "original": record.get("original") or {name: record.get(name) for name in TEXT_FIELDS},
+            "verdicts": [{"kind": one.kind, "field": one.field, "evidence": one.evidence} for one in found],
+            "bound": {**asdict(tied), "fields": list(tied.fields)} if tied else None,
+        }
+
+
+@dataclass(slots=True)
+class Opened:
+    """A row that waits for its answers. `old` and `layouts` are by field, `requests` and `results` in their order."""
+
+    record: Mapping[str, Any]
+    bound: Bound | None
+    old: dict[str, str] = field(default_factory=dict)
+    layouts: dict[str, Layout] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+    results: list[str | Failure] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        return len(self.results) == len(self.requests)
+
+
+def _not_text(value: object) -> Failure:
+    return Failure("", "translate", f"the translator gave {type(value).__name__} and not a text")
+
+
+def _length(rows: Dataset | IterableDataset) -> int | None:
+    return len(rows) if hasattr(rows, "__len__") else None

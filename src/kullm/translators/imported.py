@@ -1,0 +1,40 @@
+"""Translations that came from elsewhere: people's translation memories, asked before any service."""
+
+from __future__ import annotations
+
+from kullm.remote import Memory
+from kullm.translators.spans import Layout
+
+
+def identity_of(source: str, target: str) -> str:
+    """The identity of imported pairs of two languages in a memory."""
+    return f"imported {source}>{target}"
+
+
+class Imported:
+    """The imported pairs of a memory. Whole texts are looked up first, then what is between spans and line ends."""
+
+    def __init__(self, memory: Memory, source: str, target: str) -> None:
+        self._memory, self._identity = memory, identity_of(source, target)
+        self._any = memory.has(self._identity)
+
+    def whole(self, text: str) -> str | None:
+        """The imported translation of a whole text."""
+        if not self._any or not text.strip():
+            return None
+        found: str | None = self._memory.recall(self._identity, [text]).get(text)
+        return found
+
+    def fill(self, layout: Layout) -> Layout:
+        """The layout with the segments that are known put into its frames."""
+        if not self._any or not layout.segments:
+            return layout
+        known = self._memory.recall(self._identity, {segment.text for segment in layout.segments})
+        frames, segments = [layout.frames[0]], []
+        for segment, frame in zip(layout.segments, layout.frames[1:], strict=True):
+            if segment.text in known:
+                frames[-1] += known[segment.text] + frame
+            else:
+                segments.append(segment)
+                frames.append(frame)
+        return Layout(tuple(frames), tuple(segments))
