@@ -19,11 +19,16 @@ check: .venv/.dev
 docs: .venv/.dev  ## the site, in site/; a broken link is an error
 	$(BIN)/zensical build --strict
 
-bench: .venv/.dev  ## ratios against named baselines; the newest figures are in docs/benchmarks.md
+bench: .venv/.bench  ## ratios against named baselines; the newest figures are in docs/benchmarks.md
 	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/translate.py
 
 setup: .venv/.dev
+
+.venv/.bench: .venv/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps dataset-translator==0.2.0
+	@touch $@
 
 .venv/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -19,9 +19,9 @@ from kullm import plugins
 from kullm.errors import InputError, Passing, QuotaSpent, Refused, ServiceDown, UnknownOutcome, UsageError
 from kullm.models import Completion, OpenAI, Prompt
 from kullm.remote import Limits, run
-from kullm.rows import Failure
+from kullm.rows import TEXT_FIELDS, Failure, dataset
 from kullm.testing import FakeTranslator, OpenAIServer, check_translator
-from kullm.translators import Chat, Fallback, Recorded, Seq2Seq
+from kullm.translators import Chat, Fallback, Recorded, Seq2Seq, translate
 from kullm.translators.seq2seq import loops
 
 quick = settings(max_examples=50, derandomize=True, deadline=None, database=None)
@@ -175,7 +175,9 @@ def test_one_text_that_the_model_will_not_translate_costs_the_others_nothing() -
 
     with OpenAIServer(said) as server:
         engine = chat(server)
-        done = run(lambda batch: korean(engine, batch), texts, identity=engine.identity, limits=engine.limits)
+        done: list[str | Failure] = run(
+            lambda batch: korean(engine, batch), texts, identity=engine.identity, limits=engine.limits
+        )
         assert [text for text, one in zip(texts, done, strict=True) if isinstance(one, Failure)] == ["Text 7."]
         assert [one for one in done if isinstance(one, str)] == [f"<{text}>" for text in texts if text != "Text 7."]
 
@@ -677,7 +679,9 @@ def test_what_the_first_fails_on_goes_to_the_second_and_nothing_else_does() -> N
 def test_a_text_that_the_first_refuses_goes_to_the_second_when_it_stands_alone() -> None:
     second = FakeTranslator()
     engine = Fallback(Other(refusing), second)
-    done = run(lambda batch: korean(engine, batch), ["a", "bad", "b"], identity="x", limits=Limits(items=3))
+    done: list[str | Failure] = run(
+        lambda batch: korean(engine, batch), ["a", "bad", "b"], identity="x", limits=Limits(items=3)
+    )
     assert done == ["1:a", "bad (ko)", "1:b"]
     assert second.calls == [("bad",)]
 
@@ -776,3 +780,35 @@ def test_a_count_that_does_not_fit_is_an_unknown_outcome() -> None:
         korean(Fallback(Other(lambda texts: []), FakeTranslator()), ["a"])
     with pytest.raises(UnknownOutcome, match="got 2 back"):
         korean(Fallback(Other(failing), Other(lambda texts: ["a", "b"])), ["bad"])
+
+
+# Whole rows
+
+
+def test_rows_are_translated_by_a_chat_model_with_their_code_kept_and_earlier_turns_as_context() -> None:
+    record = {
+        "id": "r", "instruction": "Please run `make all` and then open the file.", "input": "", "output": "Done.",
+        "history": [{"instruction": "What is next?", "output": "We wait for the build."}],
+    }  # fmt: skip
+    rows = dataset([record], ["id", *TEXT_FIELDS, "history"])
+
+    def said(messages: list[dict[str, Any]]) -> str:
+        return reply([{"id": one["id"], "text": f"번역: {one['text']}"} for one in asked(messages)])
+
+    with OpenAIServer(said) as server:
+        (row,) = translate(rows, chat(server), memory=None)
+    assert row["instruction"] == "번역: Please run `make all` and then open the file."
+    assert row["history"] == [{"instruction": "번역: What is next?", "output": "번역: We wait for the build."}]
+    sent = [json.loads(request["messages"][-1]["content"]) for request in server.ledger]
+    assert not any("make all" in one["text"] for request in sent for one in request["texts"])
+    assert any("What is next?" in request.get("context", "") for request in sent)
+
+
+def test_a_span_comes_through_the_second_translator_whole_in_its_own_style() -> None:
+    record = {"id": "r", "instruction": "Please run `make all` now.", "input": "", "output": ""}
+    rows = dataset([record], ["id", *TEXT_FIELDS])
+    lost: list[Failure] = []
+    engine = Fallback(FakeTranslator({"ok": "ok"}), Other(lambda texts: [f"번역: {text}" for text in texts]))
+    (row,) = translate(rows, engine, memory=None, failures=lost)
+    assert row["instruction"] == "번역: Please run `make all` now."
+    assert lost == []

@@ -129,4 +129,8 @@ class UnknownOutcome(CallError):
 
 
 class Refused(CallError):
-    """The service refuses this batch as it stands."""
+    """The service refuses this batch as it stands. `billed`: it answered, and its answer is of no use."""
+
+    def __init__(self, what: str, *, billed: bool = False) -> None:
+        super().__init__(what)
+        self.billed = billed

@@ -183,6 +183,18 @@ def dataset(
     history, original and token counts.
     """
     import datasets
+
+    return datasets.Dataset(pa_table(records, columns, numbers=numbers, like=like))
+
+
+def pa_table(
+    records: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    *,
+    numbers: Sequence[str] = (),
+    like: Dataset | IterableDataset | None = None,
+) -> pa.Table:
+    """The same as an Arrow table: a data set takes 20 ms to make, whatever its size."""
     import pyarrow as pa
 
     text = pa.string()
@@ -197,7 +209,10 @@ def dataset(
     if like is not None and like.features is not None:
         types = {field.name: field.type for field in like.features.arrow_schema} | types
     schema = pa.schema([(name, types.get(name, text)) for name in columns])
-    return datasets.Dataset(pa.Table.from_pylist([dict(record) for record in records], schema=schema))
+    return pa.table(
+        {name: pa.array([record.get(name) for record in records], type=schema.field(name).type) for name in columns},
+        schema,
+    )
 
 
 _CHUNK = 1000
@@ -223,13 +238,13 @@ def collect(
     import pyarrow as pa
 
     if isinstance(like, datasets.IterableDataset):
-        features = datasets.Features.from_arrow_schema(dataset([], columns, like=like).features.arrow_schema)
+        features = datasets.Features.from_arrow_schema(pa_table([], columns, like=like).schema)
         stream: Any = datasets.IterableDataset.from_generator(make, features=features)
         return cast("AnyRows", stream)
-    tables = [dataset([], columns, like=like).data.table]
+    tables = [pa_table([], columns, like=like)]
     found = make()
     while part := list(islice(found, _CHUNK)):
-        tables.append(dataset(part, columns, like=like).data.table)
+        tables.append(pa_table(part, columns, like=like))
     return cast("AnyRows", datasets.Dataset(pa.concat_tables(tables)))
 
 

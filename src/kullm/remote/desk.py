@@ -18,8 +18,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 V = TypeVar("V")
 
-_CHUNK = 128
-"""Items that are looked up in the memory together."""
+_CHUNK = 32
+"""Items that are looked up, or handed out, before somebody looks at what has landed: a free place costs throughput."""
 _GROUPS = 64
 """Open batches of different groups; the oldest goes out unfilled when there are more."""
 
@@ -101,12 +101,17 @@ class Desk(Generic[T, R, V]):
         return bool(self._ready or self._boxes)
 
     def done(self) -> list[V | Failure]:
-        """The results that may go out now."""
+        """The next results that may go out; not all at once."""
         out: list[V | Failure] = []
         order = self._order
-        while order and order[0].done:
+        while order and order[0].done and len(out) < _CHUNK:
             out.append(order.popleft().value)
         return out
+
+    @property
+    def more(self) -> bool:
+        """May the next result go out?"""
+        return bool(self._order) and self._order[0].done
 
     def items(self, keys: Sequence[str]) -> list[T]:
         return [self._waiting[key][0] for key in keys]

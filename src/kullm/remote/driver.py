@@ -173,7 +173,7 @@ class _Work(Generic[T, R, V]):
     def turn(self) -> None:
         """One step: what landed is written down together with what starts; only then is either used."""
         took = self.desk.ahead < self.limits.in_flight and self.desk.take_in()
-        landed = self.workers.landed(0 if took else self.pause())
+        landed = self.workers.landed(0 if took or self.desk.more else self.pause())
         if landed:
             self.poor = False
         settled = [(flight, self.outcome(flight)) for flight in landed]
@@ -247,13 +247,15 @@ class _Work(Generic[T, R, V]):
         except (Passing, ConnectionRefusedError) as error:
             return self.passing(flight, error if isinstance(error, Passing) else Passing(str(error)))
         except Refused as error:
-            self.give_back(parcel)
+            if not error.billed:
+                self.give_back(parcel)
             self.pace.good()
+            ended = Ended(flight.number, "answered" if error.billed else "failed")
             if len(parcel.keys) == 1:
-                return Ended(flight.number, "failed"), {parcel.keys[0]: Failure("", self.stage, error.what)}
+                return ended, {parcel.keys[0]: Failure("", self.stage, error.what)}
             middle = len(parcel.keys) // 2
             self.again.extendleft((Parcel(parcel.keys[middle:]), Parcel(parcel.keys[:middle])))
-            return Ended(flight.number, "failed"), {}
+            return ended, {}
         except (UnknownOutcome, OSError) as error:
             return self.unknown(flight, error)
         except BaseException as error:  # noqa: BLE001 - raised when what else landed is written down

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +44,7 @@ HOME = ".kullm/memory.sqlite"
 _MARK = 0x6B756C6D
 """SQLite's application id of our files: "kulm"."""
 _IN = 500
+_quoted = json.encoder.encode_basestring_ascii
 _COPY = """
 INSERT OR IGNORE INTO identities (identity, about) SELECT identity, about FROM other.identities;
 INSERT OR IGNORE INTO answers (key, identity, item, value, call)
@@ -149,7 +150,8 @@ class Memory:
 
     def recall(self, identity: str, items: Iterable[str]) -> dict[str, Any]:
         """What is known of `items`: a value for each item that was answered before."""
-        keys = {key(identity, item): item for item in items}
+        hashed = keys_of(identity)
+        keys = {hashed(item): item for item in items}
         known: dict[str, Any] = {}
         wanted = list(keys)
         for start in range(0, len(wanted), _IN):
@@ -193,11 +195,11 @@ class Memory:
         try:
             for one in ended:
                 if one.answers:
-                    number = self._number(one.identity, about)
+                    number, hashed = self._number(one.identity, about), keys_of(one.identity)
                     self._db.executemany(
                         "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)",
                         [
-                            (key(one.identity, item), number, item, json.dumps(value, ensure_ascii=False), one.call)
+                            (hashed(item), number, item, json.dumps(value, ensure_ascii=False), one.call)
                             for item, value in one.answers.items()
                         ],
                     )
@@ -297,6 +299,13 @@ class Memory:
         self.close()
 
 
-def key(identity: str, item: str) -> bytes:
-    """The key of an item: a 16-byte hash of who answers and what was asked."""
-    return hashlib.blake2b(json.dumps([identity, item]).encode(), digest_size=16).digest()
+def keys_of(identity: str) -> Callable[[str], bytes]:
+    """What gives the key of an item: a 16-byte hash, of JSON, of who answers and what was asked."""
+    start = hashlib.blake2b(f"[{_quoted(identity)}, ".encode(), digest_size=16)
+
+    def key(item: str) -> bytes:
+        whole = start.copy()
+        whole.update(f"{_quoted(item)}]".encode())
+        return whole.digest()
+
+    return key

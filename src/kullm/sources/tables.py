@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kullm.errors import InputError
-from kullm.rows import NESTED, dataset
+from kullm.rows import NESTED, pa_table
 from kullm.sources.files import name, records
 from kullm.sources.format import valid
 
@@ -83,7 +83,7 @@ def scan(path: str | Path) -> IterableDataset:
                     raise InputError(f"{place}: expected texts in {', '.join(STREAMED[:6])}.")
                 yield {column: record.get(column) for column in columns}
 
-    features = datasets.Features.from_arrow_schema(dataset([], columns).features.arrow_schema)
+    features = datasets.Features.from_arrow_schema(pa_table([], columns).schema)
     return datasets.IterableDataset.from_generator(rows, features=features)
 
 
@@ -107,7 +107,7 @@ def read(path: str | Path) -> Dataset:
                 raise InputError(f"{place}: expected valid Unicode; half of a surrogate pair stands in a text.")
             columns |= dict.fromkeys(record)
             rows.append(record)
-    known = dataset([], [column for column in columns if column in NESTED]).features.arrow_schema
+    known = pa_table([], [column for column in columns if column in NESTED]).schema
     arrays = {}
     for column in columns:
         kind = known.field(column).type if column in known.names else None

@@ -54,10 +54,10 @@ class Asker:
 
     def layout(self, text: str) -> Layout:
         """A text as what stays and what is asked; a text without a letter is not asked."""
+        if not text or text.isspace():
+            return Layout((text,), ())
         if self.protect:
             return protect(text)
-        if not text.strip():
-            return Layout((text,), ())
         return Layout(("", ""), (Segment((text,)),))
 
     def request(self, segment: Segment, context: str = "", *, again: bool = True) -> Request:

@@ -22,6 +22,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +40,23 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """Words that mark a kind.
+    """Words that mark a kind, compiled when they are first needed: all at once they would slow the import.
 
     `cues`: the first letters (six at most) of words of which a matching text holds one; they spare the search.
+    `cased`: a capital letter matters; else texts are matched in lower case, which is faster.
     `text`: the task works on a given text, which then has to stay as well; else only the answer has to.
     """
 
     kind: str
     cues: frozenset[str]
-    pattern: re.Pattern[str]
+    pattern: str
+    cased: bool
     text: bool
+
+
+@cache
+def _compiled(pattern: str, cased: bool) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE if cased else 0)
 
 
 _PARTS = {
@@ -58,7 +66,7 @@ _PARTS = {
     r"|adjust)(?:s|ing)?\b",
     "NAME": r"\b(?:identify|find|list|underline|circle|highlight|extract|locate|count|classify|categori[sz]e|label"
     r"|name|pick out|select|output|tag|annotate|group|sort|analy[sz]e|determine|point out|separate|divide|mark"
-    r"|replace|remove|delete|omit|eliminate|drop|avoid|recogni[sz]e|tell|what|which|how many)\b",
+    r"|remove|delete|omit|eliminate|drop|avoid|recogni[sz]e|tell|what|which|how many)\b",
     "MAKE": r"\b(?:write|compose|create|generate|give|craft|pen|produce|construct|make|come up with|tell|think of"
     r"|share|invent|develop|draft|suggest|provide|turn|rewrite|convert|transform|do|record)\b",
     "TEXT": r"\b(?:sentences?|texts?|paragraphs?|passages?|phrases?|essays?|e-?mails?|statements?|transcri\w+"
@@ -82,7 +90,7 @@ def _rule(kind_and_cues: str, *patterns: str, text: bool = True) -> _Rule:
     for name, part in _PARTS.items():
         pattern = pattern.replace(f"<{name}>", part)
     forms = {(cue.removesuffix(cut) + end)[:6] for cue in cues.split() for cut in ("", "e") for end in _ENDINGS}
-    return _Rule(kind, frozenset(forms), re.compile(pattern, re.IGNORECASE if "(?-i:" in pattern else 0), text)
+    return _Rule(kind, frozenset(forms), pattern, "(?-i:" in pattern, text)
 
 
 _ENDINGS = ("", "s", "es", "d", "ed", "ing", "ning", "y", "ly")
@@ -96,11 +104,13 @@ _RULES = (
         r"|style|casual|formal|informal)\b)"
         r"(?=<GAP>(?:<TEXT>|\b(?:words?|article|poem|song|story|saying|proverb|languages?|<TONGUE>)\b|[\"“]))"
         r"(?:<GAP>\b(?:in)?to (?:an? |the )?(?:<TONGUE>|\w+ language)\b|(?: <THE>\w+)?)",
-        r"\b(?:in(?:to)?|to|from) (?:(?!plain|simple|clear|everyday|basic|an? |the )[a-z]+ )?<TONGUE>\b"
+        r"\b(?:in(?:to)?|to|from) "
+        r"(?:(?!plain|simple|clear|everyday|basic|an? |the |learn|speak|study|teach|master )[a-z]+ )?<TONGUE>\b"
         r"(?=\s*(?:[.:;?!\"(]|(?:to|using|about|that|which)\b|$))",
         r"\b<TONGUE> (?:words?|sentences?|phrases?|texts?|equivalents?|translations?|terms? for|names? for|alphabet"
-        r"|expressions?|verbs?|nouns?|sayings?|spellings?|pronunciation)\b|\b(?:british|american) english\b",
+        r"|expressions?|sayings?|spellings?|pronunciation)\b|\b(?:british|american) english\b",
         r"\b(?:in(?:to)?|to) (?:(?:a|an|any|some|two|three|another|other|different|foreign|second) )+languages?\b",
+        r"\b(?:reading|ability|knowledge) (?:of|in) <TONGUE>\b",
         r"\b(?:identify|detect|determine|recogni[sz]e) the language\b|\btransliterat\w+|"
         r"\b(?:what|which) language is th(?:is|e)\b"),
     # What the answer is made of: sounds, letters, a number of words.
@@ -123,24 +133,24 @@ _RULES = (
         r"\bphonetic(?:s|ally)?\b|\bpronunciations?\b(?! skills)"
         r"|\bhow (?:to|do|is|would|should)\b<GAP>\bpronounced?\b"),
     _rule("letters: alphabet alphabetize anagram palindrome pangram uppercase lowercase upper lower capital title "
-        "camel camelcase caps cipher morse ascii pig crossword mnemonic vowel consonant initials letter character "
+        "camel camelcase caps cipher morse ascii pig crossword mnemonic vowel consonant initial letter character "
         "reverse backward unscramble decipher encode decode encrypt decrypt length descramble scrambled",
         r"\balphabeti\w+(?: order)?\b",
         r"\b(?:anagrams?|palindromes?|pangrams?|crossword clues?|mnemonics?|vowels?|consonants?|initials|decipher"
-        r"|the alphabet)\b",
+        r"|initial of each|the alphabet)\b",
         r"\b(?:upper|lower)[- ]?cased?\b|\b(?:title|camel) ?case\b|\ball[- ]caps\b",
         r"\b(?:in|to|into|with|using|all) capitals?(?: letters)?\b",
         r"\bcapitali[sz](?:e|ing)\b(?=<GAP>(?:<TEXT>|\b(?:words?|letters?|names?|titles?)\b))",
         r"\b(?:vigen\w+|caesar|substitution) cipher\b|\bmorse code\b|\bascii (?:code|value)s?\b|\bpig latin\b",
         r"\b(?:extra|every other|only the|with the|using the) letters?\b|\b(?:each|every) letter (?:of|in)\b",
-        r"\bthe letters? [\"“'‘]?[a-z]\b|\b(?:\d+(?:st|nd|rd|th)|second|third) letter\b|\bletters? (?:of"
-        r"|in) the (?:word|given|name)\b",
+        r"\bthe letters? [\"“'‘]?[a-z]\b|\b(?:\d+(?:st|nd|rd|th)|second|third) letter\b",
+        r"\bletters? (?:of|in) the (?:word|given|name)\b",
         r"\b(?:encode|decode|encrypt|decrypt) (?:the|this) (?:\w+ )?(?:message|text|word|sentence|phrase|string)\b",
         r"\blength of the (?:\w+ )?(?:word|string|sentence|phrase)\b",
         r"\b(?:how many|number of|count(?: the)?|first|last|missing|same|following|these|\w+ common) "
         r"(?:letters?\b(?! of (?:recommend|applic|introd))(?= (?:in|of|to|from|as|is|are)\b|[.?]|$)"
         r"|characters (?:in|of)\b)",
-        r"\b(?:\d+|three|four|five|six|seven|eight)[- ]letter (?:words?|names?)\b|\b\d+ letters\b(?! (?:of|from|to))",
+        r"\b<NUMBER>[- ]letter (?:words?|names?)\b|\b<NUMBER> letters\b(?! (?:of|from|to))",
         r"\b(?:unscramble|re-?arrange|reverse|jumbled|scrambled|swap)\b<GAP>\bletters?\b",
         r"\b(?:un|de)scrambled?\b|\bscrambled words?\b|\breverse (?:the )?(?:word|string|characters|spelling)\b",
         r"\b(?:spell|write|spelled|written)\b<GAP>\bbackwards?\b"),
@@ -151,15 +161,19 @@ _RULES = (
         r"\b<NUMBER>[- ]word (?!problem|limit|answer|essay)(?:\w+ )?(?:sentences?|phrases?|stor(?:y|ies)|poems?|haiku"
         r"|slogans?|titles?|taglines?|headlines?|descriptions?|summar(?:y|ies)|mottos?|names?)\b",
         r"\bexactly \w+ words\b|\bsentence of <NUMBER> words\b|\bonly <NUMBER> words\b|\b\d to 1?\d words\b",
+        r"\b(?:delete|remove) <NUMBER> (?:\w+ )?words\b|\bwith <NUMBER> words[.:]?$",
         r"\bhow many words (?:are )?(?:there )?in\b|\bnumber of (?:\w+ )?words (?:in|of)\b|\bcount (?:the )?words\b",
-        r"\b(?:second|third|fourth|fifth|sixth|last|middle|\d+(?:st|nd|rd|th)) word (?:in|of|from)\b"
+        r"\b(?:second|third|fourth|fifth|sixth|last|middle|\d+(?:st|nd|rd|th)) word (?:in|of|from)"
+        r" <THE>(?:<TEXT>|\b(?:string|list|end|title|input)\b)"
         r"|\b(?:longest|shortest) word\b",
-        r"\bwords? (?:that|which)\b<GAP>\b(?:frequently|most often)\b|\bmost (?:frequent"
-        r"|common)(?:ly used)? words?\b(?= (?:in|of) <THE><TEXT>|[.?]?$)"),
-    _rule("word order: word jumbled subject",
-        r"\b(?:re-?arrang\w+|re-?order|arrange|put|shuffle)\b<GAP>\bwords\b(?! (?:by\b|from (?:the )?\w+est\b))"
+        r"\bwords? (?:that|which)\b<GAP>\b(?:frequently|most often)\b",
+        r"\bmost (?:frequent|common)(?:ly used)? words?\b(?= (?:in|of) <THE><TEXT>|[.?]?$)"),
+    _rule("word order: word order jumbled subject",
+        r"\b(?:re-?arrang\w+|re-?order|arrange|put(?!<GAP>\binto an? )|shuffle)\b<GAP>\bwords\b"
+        r"(?! (?:by\b|from (?:the )?\w+est\b))"
         r"(?=[^?!\n]{0,80}?\b(?:sentences?|phrases?|(?:correct|right|proper) order|sense|headline)\b)",
-        r"\bjumbled (?:words|sentences?)\b|\bword order\b|\bsubject-verb-object order\b|\bswap the words\b"),
+        r"\bjumbled (?:words|sentences?)\b|\bword order\b|\bsubject-verb-object order\b|\bswap the words\b",
+        r"\border of (?:the |all )*(?:words|adjectives|adverbs|verbs|nouns)\b"),
     _rule("acronym: acronym abbreviate abbreviation stand initialism",
         r"\b(?:acronyms?|initialisms?|abbreviat(?:e|ions?))\b",
         r"\bwhat do(?:es)?\b[^?\n]{0,20}(?-i:[A-Z][\w.]*[A-Z]\b|[\"“‘'])[^?\n]{0,20}\bstands? for\b"),
@@ -168,11 +182,11 @@ _RULES = (
         r"\betymolog\w+\b|\b(?:latin|greek) (?:roots?|origins?)\b",
         r"\b(?:origins?|history|roots?)(?: and \w+)? of <THE>(?:english )?(?:words?|phrase|idiom|expression)\b",
         r"\b(?:word|phrase|idiom|expression)\b<GAP>\b(?:originated?|come from|derived? from)\b"),
-    _rule("vocabulary: word",
-        r"\b(?:differences?|distinguish\w*|distinction)\b between <THE>(?:two )?words\b"),
+    _rule("vocabulary: word synonym",
+        r"\bsynonyms\b<GAP>\bdiffer\b|\b(?:differences?|distinguish\w*|distinction)\b between <THE>(?:two )?words\b"),
     _rule("idiom: phrase expression idiom idiomatic phrasal slang",
-        r"\b(?:meaning|explain|interpret|context|scenario|means?|what)\b<GAP>\b(?:phrase|expression)\b,? ?"
-        r"[\"“'‘](?:[^\s\"”]+ ){1,3}[^\s\"”]+[\"”'’]",
+        r"\b(?:meaning|explain|interpret|context|scenario|means?|what|us(?:es?|ing)|illustrat\w+)\b<GAP>"
+        r"\b(?:phrase|expression)\b,? ?[\"“'‘](?:[^\s\"”]+ ){1,3}[^\s\"”]+[\"”'’]",
         r"\bidioms?\b|\bidiomatic (?:expression|phrase)s?\b|\bphrasal verbs?\b",
         r"\bslang (?:words?|terms?|phrases?|expressions?)\b|\b(?:common|teen\w*|internet|current) slangs?\b"),
     _rule("wordplay: pun wordplay word play portmanteau knock dad spoonerism double",
@@ -185,15 +199,15 @@ _RULES = (
         r"\b(?:correct|proper|correctly) spell(?:ing|ed)\b|\bmisspel\w+\b|\btypos?\b|\btypographical\b",
         r"\bhow (?:do|to|is|would)\b<GAP>\bspell(?:ed)?\b"),
     _rule("grammar: wrong grammar grammatical syntax syntactic proofread proof ungrammatical error mistake correct fix "
-        "modifier double  conjunction fragment run agreement",
+        "modifier double conjunction fragment run agreement",
         r"\bproof-?read\b|\benglish grammar\b|\bwhat(?:'s| is) wrong with (?:the|this) (?:\w+ )?sentence\b",
         r"<FIX><GAP>(?<!my )(?<!your )\b(?:grammar|(?:un)?grammatical\w*|syntax|syntactic(?:al)?(?:ly)?)\b(?! school)",
         r"\b(?:grammar|grammatical|syntax|syntactic(?:al)?)\b<GAP>\b(?:errors?|mistakes?|issues?|corrections?)\b",
-        r"\b(?:is|are|whether|if)\b<GAP>\bgrammatical(?:ly (?:in)?correct)?\b",
+        r"(?:^|\b(?:whether|if) )(?:is |are )?(?:the|this|these|it|they)\b<GAP>\bgrammatical(?:ly (?:in)?correct)?\b",
         r"\b(?:more|new),? (?:gramm|synt)\w+ally correct\b|\b(?:using|with|in|has|have) (?:in)?correct grammar\b",
         r"\bgrammatical (?:construction|structure|function|categor\w+)\b|\bparse\b<GAP>\bgrammatically\b",
         r"<FIX>(?!<GAP>\b(?:scientific|factual|logical\w*|historical|math\w*|calculation|cod(?:e|ing)|data|fact)\b)"
-        r"<GAP>\b(?:errors?|mistakes?)\b(?=.{0,80}?<TEXT>)",
+        r"(?:<GAP>\b(?:errors?|mistakes?)\b(?=.{0,80}?<TEXT>)|<GAP><TEXT><GAP>\b(?:errors?|mistakes?)\b)",
         r"<TEXT>.{0,40}?\b(?:errors?|mistakes?)\b(?=.{0,40}?\b(?:correct|fix|provide)\b)",
         r"\bfix the (?:errors?|mistakes?)\b",
         r"\b(?:correct|fix) (?:the |this |these |following |given )+(?:\w+ )?"
@@ -203,19 +217,16 @@ _RULES = (
         r"\b(?:appropriate|correct|coordinating|subordinating) conjunctions?\b",
         r"\bsentence fragments?\b|\brun-?on sentences?\b"),
     _rule("punctuation: punctuation punctuate comma semicolon semi colon apostrophe period hyphen capitalization",
-        r"\b(?:add|adding|insert|place|put|omit\w*|remove|correct|fix|fixing|edit|missing|use|using|proper|appropriate"
-        r"|supply|change|check|which|where)\b(?!<GAP>\b(?:separat\w+|delimit\w+|list of|columns?)\b)<GAP>"
+        r"\b(?:add|adding|include|insert|place|put|omit\w*|remove|correct|fix|fixing|edit|missing|use|using|proper"
+        r"|appropriate|supply|change|check|which|where)\b(?!<GAP>\b(?:separat\w+|delimit\w+|list of|columns?)\b)<GAP>"
         r"\b(?:punctuations?|commas?|semi-?colons?|apostrophes?|hyphens?|capitali[sz]ation|period (?:at|to|after))\b",
-        r"\bpunctuate\b|\bpunctuation (?:errors?|mistakes?)\b"),
+        r"\bpunctuate\b|\bpunctuation (?:errors?|mistakes?)\b|\bclauses?,? separated by a comma\b"),
     # Form and class of words.
     _rule("word form: tense tence past present future active passive gerund subjunctive conjugate verb form singular "
-        "plural "
-        r""
-        "possessive  contraction prefix suffix root compound comparative superlative noun adjective adverb lemmatize "
-        "stem",
+        "plural possessive contraction prefix suffix root compound comparative superlative noun adjective adverb "
+        "lemmatize stem",
         r"\b(?:past|present|future|perfect|continuous|progressive|simple|verbs?|correct|same|different|what|which"
-        r"|another|appropriate|the)(?: \w+)? ten[sc]es?\b(?! (?:situation|moment|atmosphere|relation|stand|nego"
-        r"|scene))",
+        r"|another|appropriate|the)(?: \w+)? ten[sc]es?\b(?! (?:situation|moment|atmosphere|relation|standoff|scene))",
         r"\b(?:past|present|future) (?:perfect|continuous|progressive|simple|participle)\b",
         r"\b(?:active|passive)[- ]voice\b|\bpassive (?:to|or) active\b|\bactive (?:to|or) passive\b",
         r"\bwith its gerund\b|\bgerund form\b|\bsubjunctive\b|\bconjugat\w+\b",
@@ -223,37 +234,36 @@ _RULES = (
         r"\bverbs?\b<GAP>\bcorrect forms?\b|\bpossessive (?:form|noun)\b",
         r"\b(?:singular|plural)(?: possessive)?(?: forms?\b| nouns?\b| of\b)|\bplurals\b|\bplurali[sz]e",
         r"\b(?:in)?to (?:the |its |their )?(?:plural|singular)\b|\bfrom (?:singular|plural)\b",
-        r"(?<!muscle )(?<!economic )(?<!labor )\bcontractions\b(?! of)|\b(?:use|expand)\b<GAP>\bcontraction\b",
+        r"\bcontractions\b(?<!muscle contractions)(?<!labor contractions)(?! of)",
         r"\b(?:noun|verb|adjective|adverb) (?:of|from) the (?:\w+ )?(?:word|noun|verb|adjective|adverb)\b",
         r"\bwords?\b<GAP>\b(?:pre|suf)fix(?:es)?\b|\b(?:pre|suf)fix(?:es)?\b(?=<GAP>\bwords?\b|:? [\"“'‘-])",
-        r"\broot words?\b|\bcompound (?:words?|nouns?|adjectives?|verbs?)\b",
+        r"\broot words?\b|\bcompounds? (?:words?|nouns?|adjectives?|verbs?)\b",
         r"\b(?:comparative|superlative) (?:forms?|degree|adjective|adverb)s?\b",
         r"\b(?:in)?to (?:an?|its|the) (?:noun|verb|adjective|adverb)\b(?=[.:;?]|$)",
+        r"\binto (?:noun|verb|adjective|adverb)s\b",
         r"\blemmati[sz]\w+|\bstem(?:ming)? (?:the )?(?:following )?words?\b"),
-    _rule("analysis: part pos noun verb adjective adverb pronoun preposition conjunction interjection determiner "
-        "gerund "
-        r""
-        "participle  infinitive predicate antecedent article subject object clause phrase parse diagram component "
-        "grammatical",
-        r"\bparts?[- ]of[- ]speech\b|\bpos[- ]tags?\b",
-        r"(?<!\ba )<NAME>(?: [a-z]+){0,5}? <CLASS>(?!<GAP>\b(?:synonyms?|describ\w+|associated|for the|complete)\b)"
+    _rule("analysis: noun verb adjective adverb pronoun preposition conjunction interjection determiner gerund "
+        "participle infinitive predicate antecedent article",
+        r"<NAME>(?<!a list)(?: [a-z]+){0,5}? <CLASS>(?!<GAP>\b(?:synonyms?|describ\w+|associated|for the|complete)\b)"
         r"(?=<GAP>(?:<TEXT>|\b(?:above|below|following|given|present|used)\b|[\"“]|:))",
-        r"<TEXT>[^?!\n]{0,60}?(?:,|\band|\.) (?:then )?<NAME>(?: [a-z]+){0,5}? <CLASS>(?!<GAP>\b(?:synonyms?"
-        r"|describ\w+)\b)",
-        r"\b(?:identify|underline|circle|highlight|extract|locate|output) (?:the|all|any|each"
-        r"|every)(?: [a-z]+){0,2}? <CLASS>",
-        r"\b(?:insert|add|choose|supply|put|fill in|use)\b<GAP>\b(?:prepositions?|(?:correct|proper|right"
-        r"|missing) article)\b",
+        r"<TEXT>[^?!\n]{0,60}?(?:,|\band|\.) (?:then )?<NAME>(?: [a-z]+){0,5}? <CLASS>"
+        r"(?!<GAP>\b(?:synonyms?|describ\w+)\b)",
+        r"\b(?:identify|underline|circle|highlight|extract|locate|output) (?:the|all|any|each|every)"
+        r"(?: [a-z]+){0,2}? <CLASS>|\b(?:start|begin)s? with an? <CLASS>",
+        r"\b(?:insert|add|choose|supply|use)\b<GAP>\b(?:prepositions?|(?:correct|proper|missing) article)\b",
         r"\b(?:missing|resolve the|avoid (?:the use of )?an?) <CLASS>",
+        r"\b(?:different|another) (?:type of )?(?:preposition|conjunction|article|pronoun)\b",
         r"\b(?:is|are|whether)\b<GAP>\ban? (?:noun|verb|adjective|adverb|preposition|pronoun|conjunction)\b"
-        r"(?=[.?]| or\b|$)",
+        r"(?=[.?]| or\b|$)"),
+    _rule("analysis: part pos subject object clause phrase word parse diagram component syntactic grammatical compound "
+        "simple complex",
+        r"\bparts?[- ]of[- ]speech\b|\bpos[- ]tags?\b|\bis\b<GAP>\ba (?:simple|compound|complex) sentence\b",
         r"<NAME><GAP>\bsubjects?\b[^.\n]{0,40}\b(?:verbs?|objects?|predicates?)\b|\b(?:in)?direct objects?\b",
         r"<NAME><GAP>\b(?:(?:main|(?:in)?dependent|subordinate|relative) clauses?|(?:prepositional|noun) phrases?)\b",
         r"\b(?:parse|diagram) <THE>sentences?\b|\b(?:syntactic|grammatical) analysis\b",
-        r"\b(?:type|kind) of (?:phrase|clause|word usage)\b|\bsentence into (?:its )?(?:components|parts)\b"),
+        r"\b(?:type|kind) of (?:phrase|clause|word(?: usage| is))\b|\bsentence into (?:its )?(?:components|parts)\b"),
     _rule("cloze: blank",
-        r"\b(?:fill|complete|replac\w+|blanks?)\b.{0,60}?"
-        r"\b(?:prepositions?|definite article|conjunctions?|pronouns?|verbs?|adverbs?|adjectives?|form of)\b"),
+        r"\bblanks?\b.{0,60}?<CLASS>|<CLASS>.{0,40}?\bblanks?\b|\bblanks?\b.{0,60}?\bform of\b"),
 )
 # fmt: on
 
@@ -282,7 +292,7 @@ _PUNCHLINE = re.compile(
     r"\bwhat (?:do you (?:call|get)|did\b.{1,40}\bsay)|\bwhy (?:did|do|does|don't|was|are|can't)\b|knock,? knock"
 )
 _SORT = re.compile(r"\b(?:type|kind)s? of <THE>sentences?\b|\bsentence types?\b".replace("<THE>", _PARTS["THE"]), re.I)
-_NAMED = re.compile(rf"\b{_PARTS['TONGUE']}\b|\b(?:foreign|second|another|different) language", re.IGNORECASE)
+_NAMED = re.compile(rf"\b{_PARTS['TONGUE']}\b|\b(?:foreign|second|another|different) language")
 _BUILT = re.compile(r"\b(?:simple|compound|complex) sentence|\bfragment\b", re.IGNORECASE)
 
 
@@ -303,7 +313,7 @@ def bound(instruction: str, input: str = "", output: str = "") -> Bound | None:
         found = _match(given, given[:200], low, set(_CUE.findall(low)))
     if found is not None:
         rule, evidence = found
-        return Bound(rule.kind, evidence, _fields(rule, asked, given))
+        return Bound(rule.kind, evidence, _fields(rule, low, given))
     return None if words.isdisjoint(_ANSWER_CUES) else _by_answer(asked, masked, given, output)
 
 
@@ -332,21 +342,21 @@ def _match(text: str, masked: str, low: str, words: set[str]) -> tuple[_Rule, st
     for rule in _RULES if cues else ():
         if cues.isdisjoint(rule.cues):
             continue
-        if match := rule.pattern.search(masked if rule.pattern.flags & re.IGNORECASE else low):
+        if match := _compiled(rule.pattern, rule.cased).search(masked if rule.cased else low):
             return None if _CODE.search(low) else (rule, text[match.start() : match.end()].strip())
     return None
 
 
-def _fields(rule: _Rule, asked: str, given: str) -> tuple[str, ...]:
+def _fields(rule: _Rule, low: str, given: str) -> tuple[str, ...]:
     """The answer, and the text that the task works on where that has to stay too."""
     keeps = rule.text
     if rule.kind == "translation":  # "into French" leaves the text free; "from English", "into English" do not
-        keeps = bool(re.search(r"\b(?:from|english)\b", asked, re.IGNORECASE)) or not _NAMED.search(asked)
+        keeps = bool(re.search(r"\b(?:from|english)\b", low)) or not _NAMED.search(low)
     if not keeps:
         return ("output",)
     if given:
         return ("input", "output")
-    return ("instruction", "output") if re.search(r"[\"“:\n'‘]", asked) else ("output",)
+    return ("instruction", "output") if re.search(r"[\"“:\n'‘]", low) else ("output",)
 
 
 def _by_answer(asked: str, masked: str, given: str, output: str) -> Bound | None:

@@ -129,7 +129,7 @@ class Chat:
         for batch, reply in zip(batches, replies, strict=True):
             said = _said(reply, batch)
             if isinstance(said, Failure) and len(batch) > 1:
-                raise Refused(said.cause)  # whose fault it is shows when the batch is halved
+                raise Refused(said.cause, billed=True)  # whose fault it is shows when the batch is halved
             done.extend([said] if isinstance(said, Failure) else said)
         return done
 

@@ -117,7 +117,7 @@ class Job:
         """What a request may cost. Characters are those outside tags, as they are sent."""
         if request.xml and self.engine.unit == "characters":
             return len(request.sent) - self.marks(request)
-        return self.engine.cost(request.sent)
+        return self.engine.cost(request.sent, request.context)
 
     def words(self, request: Request) -> int:
         """The characters of the row's own text that a request shows to the service."""
@@ -221,8 +221,9 @@ class Job:
         lost: list[Failure] = []
         place = 0
         for name, layout in row.layouts.items():
-            text = joined(layout, row.results[place : place + len(layout.segments)])
-            place += len(layout.segments)
+            count = len(layout.segments)
+            text = joined(layout, row.results[place : place + count]) if count else layout.frames[0]
+            place += count
             if isinstance(text, Failure):
                 lost.append(replace(text, id=record["id"], cause=f"{name}: {text.cause}"))
             else:

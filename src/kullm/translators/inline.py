@@ -41,15 +41,15 @@ _ARGUMENTS = r"\((?:[^()\n]|\([^()\n]{0,200}\)){0,300}+\)"
 
 _TOKENS = {
     "address": rf"(?:(?:https?|ftps?|sftp|file|ssh|git|wss?|s3|jdbc|mongodb|redis)://|mailto:|www\.){_WEB}++",
-    "mail": rf"[A-Za-z0-9._%+-]{{1,64}}@[A-Za-z0-9-]{{1,63}}(?:\.[A-Za-z0-9-]{{1,63}}){{1,6}}",
+    "mail": r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,6}",
     "mention": rf"@[A-Za-z_]{_ASCII}{{1,60}}",
-    "windows": rf"""[A-Za-z]:\\[^\s"'<>|*?]{{1,260}}""",
-    "path": rf"""(?<!\w)(?:~|\.{{1,2}})?/(?=[^\s/])(?:[\w.+@-]{{1,80}}/?){{1,20}}+
-        | [\w.-]{{1,60}}(?:/[\w.-]{{1,60}}){{1,12}}+/?""",
+    "windows": r"""[A-Za-z]:\\[^\s"'<>|*?]{1,260}""",
+    "path": r"""(?<!\w)(?:~|\.{1,2})?/(?=[^\s/])(?:[\w.+@-]{1,80}/?){1,20}+
+        | [\w.-]{1,60}(?:/[\w.-]{1,60}){1,12}+/?""",
     "file": rf"[A-Za-z0-9_][\w-]{{0,60}}(?:\.[\w-]{{1,30}}){{0,3}}\.(?:{EXTENSIONS})(?!{_ASCII})",
     "domain": rf"""(?:[A-Za-z0-9-]{{1,63}}\.){{1,4}}(?:com|org|net|edu|gov|io|ai|info|co\.uk|co\.kr)(?!{_ASCII}|\.\w)
         (?:/{_WEB}*+)?""",
-    "call": rf"\.?[A-Za-z_]{_ID}{{0,60}}(?:(?:\.|::|->){_ID}{{1,60}}){{0,6}}{_ARGUMENTS}",
+    "call": rf"\.?(?:[A-Za-z_]|\\_){_ID}{{0,60}}(?:(?:\.|::|->){_ID}{{1,60}}){{0,6}}{_ARGUMENTS}",
     "dotted": rf"[A-Za-z_]{_ID}{{0,60}}(?:(?:\.|::|->)(?:[A-Za-z_]|\\_){_ID}{{0,60}}){{1,8}}",
     "name": r"[A-Za-z0-9]{0,60}(?:\\?_\w{0,60}){1,12}",
     "camel": rf"""[a-z]{{2,30}}[0-9]{{0,4}}(?:[A-Z][a-z0-9]{{1,30}}|[A-Z]{{1,5}}(?=[A-Z][a-z]))*+
@@ -63,9 +63,10 @@ def _any(rules: dict[str, str]) -> str:
     return " | ".join(f"(?P<{kind}> {rule} )" for kind, rule in rules.items())
 
 
+_VARIABLE = r"(?P<variable> (?<!\w)\$(?:\{[^{}\s]{1,80}\}|[A-Za-z_]\w{1,60}|[a-z]\b) )"
 _SIGN = (
-    r"(?=[A-Za-z0-9%+-]*+(?:[_@/\\(]|[.:](?=[\w/\\:])|->)|[a-z0-9]+[A-Z]|[A-Z][a-z0-9]+[A-Z]|[.~](?=[\w./])"
-    r"|mailto:|(?:[A-Za-z0-9-]+\.){1,4}[A-Za-z])"
+    r"(?=[A-Za-z0-9%+-]{0,64}+(?:[_@/\\(]|[.:](?=[\w/\\:])|->)|[a-z0-9]+[A-Z]|[A-Z][a-z0-9]+[A-Z]|[.~](?=[\w./])"
+    r"|mailto:|(?:[A-Za-z0-9-]{1,63}\.){1,4}[A-Za-z])"
 )
 """Most words have none of it, and are no more than this."""
 
@@ -75,8 +76,8 @@ _SPAN = re.compile(
       (?P<code> (?<![\w`])`[^`]+`(?!`) | (?<!`)``(?!`)(?:[^`']|'(?!')|`(?!`))++``(?!`) | ```(?:[^`]|`(?!``))++``` )
     | (?P<math> \$\$[^$]+\$\$ | \\\((?:[^\\]|\\[^()\[\]])*+\\\) | \\\[(?:[^\\]|\\[^()\[\]])*+\\\] )
     | (?P<dollars> (?<![\w$\\])\$(?![\s$])[^$]*+(?<!\s)\$(?![\w$]) )
-    | (?P<variable> (?<!\w)\$(?:\{{[^{{}}\s]{{1,80}}\}}|[A-Za-z_]\w{{1,60}}|[a-z]\b) )
-    | (?P<escape> (?:\\[nrt])+(?![a-z{{]) | \\[\\`*_{{}}\[\]()\#+.!|$%&~"'^,;:<>-] )
+    | {_VARIABLE}
+    | (?P<escape> (?:\\[nrt])+(?![a-z{{]) | \\_(?![A-Za-z0-9\\]) | \\[\\`*{{}}\[\]()\#+.!|$%&~"'^,;:<>-] )
     | (?P<command> \\[A-Za-z@]+\*?(?:\[[^\[\]]{{0,80}}\]|\{{(?:[^{{}}]|\{{[^{{}}]*\}})*+\}})*+ )
     | (?P<strong> (?<!\*)(?P<s1>\*\*\*?)(?=[^\s*])(?P<s2>[^*]*+(?:\*(?!\*)[^*]*+)*+)(?<=\S)(?P<s3>(?P=s1)) )
     | (?P<strike> (?<!~)(?P<k1>~~)(?=[^\s~])(?P<k2>[^~]*+)(?<=\S)(?P<k3>~~)(?!~) )
@@ -92,7 +93,8 @@ _SPAN = re.compile(
              | </?[A-Za-z][\w:.-]{{0,60}}(?:\s+[\w:@.-]{{1,60}}\s*=\s*(?:"[^"<>]*+"|'[^'<>]*+'|[^\s"'<>=]++)
                  |\s+(?:disabled|checked|required|selected|async|defer|controls|hidden|readonly|autofocus))*+\s*/?>
              | (?<!\w)<(?=[^<>]{{0,80}}>)[A-Za-z/][^<>]*+> )
-    | (?P<entity> &(?:\#\d{{1,7}}|\#[xX][0-9A-Fa-f]{{1,6}}|[A-Za-z][A-Za-z0-9]{{1,31}}); )
+    | (?P<entity> &lt;/?[A-Za-z][^&<>]{{0,100}}+&gt;
+                | &(?:\#\d{{1,7}}|\#[xX][0-9A-Fa-f]{{1,6}}|[A-Za-z][A-Za-z0-9]{{1,31}}); )
     | (?P<braces> \{{\{{[^{{}}]*+\}}\}} | \{{%[^%{{}}]*+%\}} | \{{(?:[^{{}}]|\{{[^{{}}]{{0,300}}\}}){{0,400}}+\}} )
     | (?P<brackets> \[/?[A-Z]{{2,12}}\] | \[\^?[^\[\]]{{1,200}}\] )
     | (?P<format> (?<![\w%])%(?:\([A-Za-z_]\w{{0,40}}\))?[-+0\#]*\d*(?:\.\d+)?[sdifgxrc](?![A-Za-z0-9_]) )
@@ -100,7 +102,7 @@ _SPAN = re.compile(
     | (?P<hash> (?<![\w&\#])\#(?=\w*[^\W\d_])\w{{1,100}} )
     | (?P<flag> (?<![\w-])(?:--[A-Za-z][\w-]{{0,60}}(?:=[^\s,;"']{{1,100}})?|(?<![^\s"'(`])-[A-Za-z](?![\w'’-])) )
     | (?P<operator> [=!]==?(?!=) | => | && | \|\| )
-    | (?P<odd> [{_ODD}]+ )
+    | (?P<odd> ⟦[^⟦⟧]{{0,40}}⟧ | [{_ODD}]+ )
       )
     | (?P<query> (?<!\w)(?:SELECT|INSERT\ INTO|DELETE\ FROM|CREATE\ TABLE|ALTER\ TABLE|DROP\ TABLE|UPDATE)
                  \s[^;]{{1,600}}+; )
@@ -112,7 +114,7 @@ _SPAN = re.compile(
 _LATER = {
     kind: re.compile(_any(dict(list(_TOKENS.items())[place + 1 :])), re.VERBOSE)
     for place, kind in enumerate(list(_TOKENS)[:-1])
-}
+} | {"dollars": re.compile(_VARIABLE, re.VERBOSE)}
 """What a word may still be that a rule looked at twice and refused."""
 
 _WRAPS = {"strong": "s", "strike": "k", "emphasis": "e", "underline": "u", "slanted": "i", "link": "l"}
@@ -130,12 +132,75 @@ _TWO_WORDS = re.compile(r"[^\W\d_]{2,} [^\W\d_]{2,}")
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'|“[^”]*”")
 _CODE_IN_ARGUMENTS = re.compile(r"[\"'=_\[\]{}<>*+/$\\]|\w\.\w|\d|\w\(|True|False|None|null|\A\W*\Z")
 _MODULES = frozenset(
-    "np pd plt os sys math re torch tf json random time datetime self this console document window System Math string"
-    " threading multiprocessing collections itertools requests numpy pandas sklearn app df nn module exports process"
-    " logging subprocess socket sqlite std cv2 fs path React".split()
+    (
+        "np",
+        "pd",
+        "plt",
+        "os",
+        "sys",
+        "math",
+        "re",
+        "torch",
+        "tf",
+        "json",
+        "random",
+        "time",
+        "datetime",
+        "self",
+        "this",
+        "console",
+        "document",
+        "window",
+        "System",
+        "Math",
+        "string",
+        "threading",
+        "multiprocessing",
+        "collections",
+        "itertools",
+        "requests",
+        "numpy",
+        "pandas",
+        "sklearn",
+        "app",
+        "df",
+        "nn",
+        "module",
+        "exports",
+        "process",
+        "logging",
+        "subprocess",
+        "socket",
+        "sqlite",
+        "std",
+        "cv2",
+        "fs",
+        "path",
+        "React",
+    )
 )
 _PLURALS = frozenset(("s", "es", "d", "ed", "n", "r", "ren", "ies", "ing", "ly"))
-_FOLDERS = frozenset("src usr etc home var bin lib opt tmp dist app apps tests docs data node_modules path".split())
+_FOLDERS = frozenset(
+    (
+        "src",
+        "usr",
+        "etc",
+        "home",
+        "var",
+        "bin",
+        "lib",
+        "opt",
+        "tmp",
+        "dist",
+        "app",
+        "apps",
+        "tests",
+        "docs",
+        "data",
+        "node_modules",
+        "path",
+    )
+)
 
 
 def _address(span: str) -> int:
@@ -183,7 +248,10 @@ def _call(span: str) -> int:
     codelike = "_" in name or "." in name or "::" in name or re.search(r"[a-z][A-Z]|\w\d", name) or bare != inside
     letters = re.fullmatch(r"[a-z](?:\s*,\s*[a-z])*", inside)
     lower = name[0].islower() and _CODE_IN_ARGUMENTS.search(inside) and inside.strip("0123456789. ")
-    return len(span) * bool(codelike or letters or lower or re.fullmatch(r"print|len|str|int|f|g|h|range|list", name))
+    formula = name.isupper() and len(name) > 1 and re.search(r"[,:=\"*+]|[A-Z]\d", inside)
+    return len(span) * bool(
+        codelike or letters or lower or formula or re.fullmatch(r"print|len|str|int|f|g|h|range|list", name)
+    )
 
 
 def _dotted(span: str) -> int:
@@ -290,7 +358,7 @@ def _quoted(parts: list[str]) -> list[str]:
 
 
 def _joined(parts: list[str]) -> list[str]:
-    """Spans with only white space or nothing between them are one span, but for a mark whose partner stands elsewhere."""
+    """Spans with only white space between them are one span, but for a mark whose partner stands elsewhere."""
     if len(parts) < 5:
         return parts
     partner = {side: other for pair in marks(parts) for side, other in (pair, pair[::-1])}

@@ -39,19 +39,22 @@ def _late_fences(text: str) -> Iterator[tuple[int, int]]:
     """Code that begins with ``` behind words of its line and ends some lines below, which is no fence in CommonMark."""
     late: int | None = None
     inside = False
-    for match in re.finditer(r"[^\n]*?```[^\n]*", text):
-        line = match[0]
+    done = 0
+    while (place := text.find("```", done)) >= 0:
+        start = text.rfind("\n", done, place) + 1 or done
+        done = text.find("\n", place) + 1 or len(text)
+        line = text[start:done]
         if late is not None:
-            yield late, match.start() + line.index("```") + 3
+            yield late, place + 3
             late = None
             continue
         lead = line.lstrip(" \t>-*+0123456789.)")
         if inside:
-            inside = bool(not lead.startswith("```") or lead.strip("` \t\r"))
+            inside = not (lead.startswith("```") and not lead.strip("`").strip())
         elif lead.startswith("```"):
             inside = "```" not in lead.lstrip("`")
         elif line.count("```") % 2:
-            late = match.start() + line.rindex("```")
+            late = start + line.rindex("```")
 
 
 def _blanked(text: str, stretches: list[tuple[int, int]]) -> str:

@@ -73,9 +73,8 @@ _NUMBER = re.compile(
       | \s?(?P<word>hundred|hundert|thousand|tausend|million|millionen|mio|billion|milliarden?|mrd|trillion)\b
       | (?P<letter>k|m|mn|b|bn)\b
       | (?P<decade>['’]?s\b)
-      | (?::00\b)?\s?(?P<clock>[ap]\.?m\b)
-      | :00\b
-    )?"""
+      | (?=(?::\d\d)?\s?(?P<clock>[ap]\.?m\b))
+    )?(?::00\b)?"""
 )
 _MYRIAD_PART = re.compile(rf"\d[\d,.]*|[{_UNITS}]")
 _COMMAS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
@@ -100,7 +99,7 @@ _HAN_RUN = re.compile(
 )
 _LATIN_WORD = re.compile(r"[^\W\d_]+")
 _HALF = re.compile(r"절반|반(?![가-힣])|\bhalf\b|\bhalbe?\b|半")
-_AND_A_HALF = re.compile(r"(\d+|한|두|세)\s?(?:시간|년|달|개월|배|주)\s?반")
+_AND_A_HALF = re.compile(r"((?<!\d)\d{1,9}|한|두|세)\s?(?:시간|년|달|개월|배|주)\s?반")
 
 
 @dataclass(slots=True)
@@ -185,7 +184,8 @@ def _number(match: re.Match[str]) -> _Number:
         number.scale = _MYRIADS.get(match["myriads"][-1]) or _TENS.get(match["myriads"][-1]) or 0
     elif match["word"] or match["letter"]:
         number.scale = _SCALES[(match["word"] or match["letter"]).lower()]
-        number.readings = pieces if match["letter"] else []  # 4K may stay 4K, and 5m may be metres
+        kept = pieces if match["letter"] else []  # 4K may stay 4K, and 5m may be metres
+        number.readings = kept + [_times(reading, number.scale) for reading in readings]
         number.pieces = [_times(piece, number.scale) for piece in pieces]
     elif match["decade"] or match["clock"] or match["late"]:
         number.readings = readings + _of_time(pieces[0], match)
@@ -200,7 +200,7 @@ def _of_time(value: str, match: re.Match[str]) -> list[str]:
     if match["decade"]:
         century = [str(int(value[:2]) + 1)] if len(value) == 4 and value.endswith("00") else []
         return [*century, value[-2:]] if len(value) == 4 else [f"19{value}", f"20{value}"]
-    if len(value) > 2 or not value.isdecimal():
+    if len(value) > 2 or not value.isdecimal() or int(value) > 12:
         return []
     late = bool(match["late"]) or (match["clock"] or "").lower().startswith("p")
     return [str(int(value) % 12 + (12 if late else 0))]

@@ -53,7 +53,7 @@ def marks(parts: Sequence[str]) -> list[tuple[int, int]]:
     waiting: list[tuple[str, int]] = []
     for number, span in enumerate(parts[1::2]):
         before, after = parts[2 * number], parts[2 * number + 2]
-        link = span.startswith(("](", "][")) and "[" or ""
+        link = "[" if span.startswith(("](", "][")) else ""
         if span not in MARKERS and not link and span not in ("[", "!["):
             continue
         opens = next((i for i in range(len(waiting) - 1, -1, -1) if waiting[i][0] == (link or span)), None)

@@ -1,4 +1,7 @@
-"""How an engine is shown a protected span, and how its answer is read: tolerant where there is no doubt, else `Damage`."""
+"""How an engine is shown a protected span, and how its answer is read.
+
+Reading is tolerant where there is no doubt of what the engine did to a placeholder; everything else is `Damage`.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,8 @@ class Style:
             return _empty(words, parts) or forms.stray(words, parts, tags=False) or words[0]
         found = forms.pattern.split(said)
         words = [unescaped(x) for x in found[0::2]] if "&" in said else found[0::2]
-        order = [int(number) - forms.first(parts) for number in found[1::2]]
+        first = forms.first(parts)
+        order = [int(number) - first for number in found[1::2]]
         damage = (
             _miscounted(order, parts)
             or _empty(words, parts)
@@ -111,7 +115,8 @@ def _character(match: re.Match[str]) -> str:
 _FULL = 0xFEE0  # from an ASCII sign to its full-width form
 _QUOTE = r"""(?:["'“”„‟«»＂‘’＇\\]|&(?:amp;)*(?:quot|apos|\#34|\#39);)*"""
 _LIKE = {
-    "<": "(?:[<＜]|&(?:amp;)*lt;)", ">": "(?:[>＞]|&(?:amp;)*gt;)", '"': _QUOTE, "'": _QUOTE, " ": r"\s*", "⟦": "[⟦〚]", "⟧": "[⟧〛]",
+    "<": "(?:[<＜]|&(?:amp;)*lt;)", ">": "(?:[>＞]|&(?:amp;)*gt;)", '"': _QUOTE, "'": _QUOTE, " ": r"\s*",
+    "⟦": "[⟦〚]", "⟧": "[⟧〛]",
 }  # fmt: skip
 
 
@@ -213,7 +218,7 @@ def _miscounted(order: Sequence[int], parts: Sequence[str]) -> Damage | None:
 
 
 def _misplaced(words: Sequence[str], order: Sequence[int], parts: Sequence[str]) -> Damage | None:
-    """Spans that stand where they cannot have stood: bunched, in another sentence, inside a word, marks turned round."""
+    """Spans where they cannot have stood: bunched, in another sentence, inside a word, marks turned round."""
     source = parts[0::2]
     if len(order) > 1:
         empty = sum(_LETTER.search(between) is None for between in words[1:-1])
@@ -268,6 +273,10 @@ def _sentences(masked: str, cuts: Sequence[tuple[int, int]]) -> list[int]:
     return found
 
 
+_OPEN_END = re.compile(r"(?:[#@]\w+|(?:://|www\.)\S*\w)\Z")
+"""A tag, a mention, an address: a particle right behind it would be read as a part of it."""
+
+
 def _whole(words: list[str], order: Sequence[int], parts: Sequence[str]) -> str:
     """The spans back among the words; marks stand against the words that they mark, as Markdown wants it."""
     for opening, closing in marks(parts):
@@ -278,5 +287,9 @@ def _whole(words: list[str], order: Sequence[int], parts: Sequence[str]) -> str:
         if (inner := words[there])[-1:].isspace():
             words[there + 1] = inner[len(inner.rstrip()) :] + words[there + 1]
             words[there] = inner.rstrip()
+    for k, number in enumerate(order):
+        behind, was = words[k + 1][:1], parts[2 * number + 2][:1]
+        if behind.isalnum() and not was.isalnum() and _OPEN_END.search(parts[2 * number + 1]):
+            words[k + 1] = " " + words[k + 1]
     said = words[0] + "".join([parts[2 * number + 1] + words[k + 1] for k, number in enumerate(order)])
     return said.strip()

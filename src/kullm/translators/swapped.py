@@ -127,7 +127,7 @@ _USUAL = {("en", "ko"): (0.33, 0.75)}
 """The ratio of characters of 95 in 100 texts; outside of it nothing is wrong yet."""
 
 _HIT, _MISS, _KEPT, _ODDITY, _PROOF = 1.8, -1.5, 2.5, -1.2, -3.5
-"""Logarithms of how much likelier a true pair is than a wrong one, by what was seen, and where a wrong one is proved."""
+"""Logarithms: how much likelier a true pair is than a wrong one by what was seen, and where a wrong one is proved."""
 
 _WORD = re.compile(r"[a-z]{3,}")
 _LATIN = re.compile(r"[A-Za-z]{2,}")
@@ -136,10 +136,16 @@ _SENTENCE = re.compile(r"[.!?。！？](?=\s|\Z)")
 _PAIRED = '"([{“'
 
 
+def has_common_word(text: str, languages: tuple[str, str]) -> bool:
+    """Whether `text` has a word of the list, which then has a translation."""
+    forms, _ = _known(languages)
+    return any(word in forms for word in _WORD.findall(text.lower()))
+
+
 def swapped(source: str, target: str, languages: tuple[str, str]) -> str | None:
     """Why `target` cannot be a translation of `source`, or None. Both without white space around them."""
     forms, stems = _known(languages)
-    wanted = {forms[word] for word in set(_WORD.findall(source.lower())) if word in forms} if forms else ()
+    wanted = {forms[word] for word in _WORD.findall(source.lower()) if word in forms} if forms else ()
     hits = 0
     for entry in wanted:
         for stem in stems[entry]:

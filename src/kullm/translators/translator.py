@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
@@ -22,8 +23,9 @@ class Translator(Protocol):
     It may have further attributes, all read-only. `placeholder`: how a protected span is shown in a text, with {} for
     its number. `options`: names of arguments that its `translate` takes as well, "context" (earlier turns of the
     conversation, in the source language) and "xml" (a bool: the texts are XML with empty tags for spans). `unit`, what
-    is billed, "characters" or "tokens"; `cost(text)`, an upper bound of what a text costs in that unit; `price`, a
-    `kullm.remote.Price`. `whole`: True where texts are wanted as they stand in the row, spans and all.
+    is billed, "characters" or "tokens"; `cost(text)`, or `cost(text, context)` where there is a context, an upper bound
+    of what a text costs in that unit; `price`, a `kullm.remote.Price`. `whole`: True where texts are wanted as they
+    stand in the row, spans and all.
     """
 
     @property
@@ -55,10 +57,12 @@ class Engine:
     price: Price | None
     whole: bool
 
-    def cost(self, text: str) -> int:
-        """What sending a text may cost, in `unit`. Tags of XML are not billed as characters."""
-        own = getattr(self.plugin, "cost", None)
-        return int(own(text)) if own else len(text)
+    def cost(self, text: str, context: str = "") -> int:
+        """What sending a text may cost, in `unit`."""
+        own: Callable[..., float] | None = getattr(self.plugin, "cost", None)
+        if own is None:
+            return len(text)
+        return math.ceil(own(text, context) if context else own(text))
 
 
 def engine(translator: AnyTranslator, price: Price | str | None = None) -> Engine:
