@@ -27,11 +27,11 @@ from statistics import median
 
 import datasets
 import deepl
-from corpus import rows
+from corpus import korean, rows
 
 import kullm
 from kullm.rows import dataset
-from kullm.testing import FakeTranslator, pseudo_korean
+from kullm.testing import FakeTranslator
 from kullm.translators import DeepL
 from kullm.translators.spans import XML, Damage, protect
 
@@ -43,8 +43,8 @@ FIELDS = ("instruction", "input", "output")
 @contextmanager
 def server() -> Iterator[str]:
     """The address of a test server in another process."""
-    command = [sys.executable, "-m", "kullm.testing", "deepl", "--delay", str(WAIT), "--translate", "korean"]
-    with subprocess.Popen([*command, "--key", "bench"], stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, str(Path(__file__).with_name("server.py")), str(WAIT), "/dev/null"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             yield process.stdout.readline().strip()
@@ -133,7 +133,7 @@ def protection(count: int) -> None:
 
 def streamed(count: int) -> None:
     """Peak memory while rows stream through, at three points on the way."""
-    engine = FakeTranslator(pseudo_korean, limits=kullm.Limits(items=50, in_flight=4), options=("context", "xml"))
+    engine = FakeTranslator(korean, limits=kullm.Limits(items=50, in_flight=4), options=("context", "xml"))
     features = datasets.Features({name: datasets.Value("string") for name in COLUMNS})
     source = datasets.IterableDataset.from_generator(rows, features=features, gen_kwargs={"count": count})
     with tempfile.TemporaryDirectory() as folder:
@@ -148,7 +148,7 @@ def streamed(count: int) -> None:
 def again(count: int) -> None:
     """A finished run of that many rows, started again."""
     data = dataset(list(rows(count)), COLUMNS)
-    engine = FakeTranslator(pseudo_korean, limits=kullm.Limits(items=50, in_flight=4), options=("context", "xml"))
+    engine = FakeTranslator(korean, limits=kullm.Limits(items=50, in_flight=4), options=("context", "xml"))
     with tempfile.TemporaryDirectory() as folder:
         first = kullm.translate(data, engine, memory=Path(folder) / "memory.sqlite")
         asked = len(engine.calls)

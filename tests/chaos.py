@@ -212,9 +212,14 @@ class Job:
     def start(self) -> subprocess.Popen[bytes]:
         """The program as a child, its words in a file."""
         self.tally.starts += 1
-        path = os.pathsep.join([str(self.setting.folder / "plugin"), str(ROOT)])
+        more = filter(None, [str(self.setting.folder / "plugin"), str(ROOT), os.environ.get("PYTHONPATH")])
         # datasets imports torch where it is installed, which these runs do not need and which doubles their start
-        env = os.environ | {"DEEPL_AUTH_KEY": KEY, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "USE_TORCH": "0"}
+        env = os.environ | {
+            "DEEPL_AUTH_KEY": KEY,
+            "PYTHONPATH": os.pathsep.join(more),
+            "HF_HUB_OFFLINE": "1",
+            "USE_TORCH": "0",
+        }
         with self.said.open("wb") as words:
             return subprocess.Popen([KULLM, *self.command[1:]], env=env, stdout=words, stderr=words, cwd=self.folder)
 
@@ -444,11 +449,13 @@ def translate(
         for name, wanted, numbers in (("kill", kills, (signal.SIGKILL,)), ("signal", signals, _SIGNALS)):
             total, jobs = Tally(), 0
             show(f"\n{HEAD}" if wanted else "")
-            while total.strikes < wanted:
+            while total.strikes < wanted and not total.broken:
                 left = wanted - total.strikes
-                shares = [min(a_job, -(-left // side_by_side))] * min(side_by_side, left)
+                shares = [min(a_job, (left + place) // side_by_side) for place in range(side_by_side)]
                 running = [
-                    pool.submit(work, f"{name}-{jobs + place}", share, numbers) for place, share in enumerate(shares)
+                    pool.submit(work, f"{name}-{jobs + place}", share, numbers)
+                    for place, share in enumerate(shares)
+                    if share
                 ]
                 for place, job in enumerate(running):
                     show(job.result().line(f"{name} {jobs + place}"))

@@ -13,10 +13,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hostile import ENGINES, identity, korean, made, pieces, translated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hostile import ENGINES, identity, korean, made, pieces, translated
 from kullm.errors import UsageError
 from kullm.translators.inline import GATE, cut
 from kullm.translators.spans import PLAIN, XML, Damage, Layout, Segment, Style, finer, protect
@@ -24,8 +24,12 @@ from kullm.translators.spans import PLAIN, XML, Damage, Layout, Segment, Style, 
 quick = settings(max_examples=150, deadline=None, derandomize=True)
 STYLES = (XML, PLAIN, Style("@{}@"), Style('<ph n="{}"/>', xml=True))
 constructs = st.lists(
-    st.sampled_from("` `` ``` ~~~ ** * _ __ $ $$ \\( \\) \\[ { } [ ] ( ) < > & ; : | # - 1. > \" ' ⟦0⟧ <x f() a_b http://a.b \n"
-                    .split(" ") + ["\n", "\n\n    ", " ", "\r\n", "word", "값"]), max_size=40
+    st.sampled_from([
+        "`", "``", "```", "~~~", "**", "*", "_", "__", "$", "$$", "\\(", "\\)", "\\[", "{", "}", "[", "]", "(",
+        ")", "<", ">", "&",
+        ";", ":", "|", "#", "-", "1.", '"', "'", "⟦0⟧", "<x", "f()", "a_b", "http://a.b", "\n", "\n\n    ",
+        " ", "\r\n", "word", "값",
+    ]), max_size=40
 ).map("".join)  # fmt: skip
 
 
@@ -96,10 +100,14 @@ def test_a_layout_wants_one_translation_for_each_segment() -> None:
 @pytest.mark.parametrize(
     "block",
     [
-        "```python\nprint('it')\n```", "~~~\nany words\n~~~", "   ```\n   code here\n   ```", "- item\n\n  ```\n  code here\n  ```",
-        "> ```\n> quoted code\n> ```", "```\nnever closed, to the end", "words first ```js\nlet a;\n``` here", "A text.\n\n    an indented block",
-        "$$\nE = mc^2 \\text{for all}\n$$", "\\[ \\text{any} \\]", "\\begin{align}\na &= \\text{word}\n\\end{align}",
-        "<script>\nalert('word');\n</script>", "<style>\np { color: red }\n</style>", "<!-- a remark\nof two lines -->", "---\ntitle: A page\n---",
+        "```python\nprint('it')\n```", "~~~\nany words\n~~~", "   ```\n   code here\n   ```",
+        "- item\n\n  ```\n  code here\n  ```",
+        "> ```\n> quoted code\n> ```", "```\nnever closed, to the end", "words first ```js\nlet a;\n``` here",
+        "A text.\n\n    an indented block",
+        "$$\nE = mc^2 \\text{for all}\n$$", "\\[ \\text{any} \\]",
+        "\\begin{align}\na &= \\text{word}\n\\end{align}",
+        "<script>\nalert('word');\n</script>", "<style>\np { color: red }\n</style>",
+        "<!-- a remark\nof two lines -->", "---\ntitle: A page\n---",
         "```a\r\nline of code\r\n```",
     ],
 )  # fmt: skip
@@ -110,7 +118,7 @@ def test_a_block_of_code_or_maths_is_never_sent(block: str) -> None:
 
 
 def test_lines_cells_items_and_labels_are_segments_and_their_signs_stay() -> None:
-    text = "# Title\n\n> quoted line\n- one\n  * two\n1. three\n(a) four\n- [ ] five\n• six\n\nName: John\nThese are the steps:\n"
+    text = "# Title\n\n> quoted line\n- one\n  * two\n1. three\n(a) four\n- [ ] five\n• six\n\nName: John\nIts steps:\n"
     assert sent(text) == [
         "Title",
         "quoted line",
@@ -122,7 +130,7 @@ def test_lines_cells_items_and_labels_are_segments_and_their_signs_stay() -> Non
         "six",
         "Name",
         "John",
-        "These are the steps",
+        "Its steps",
     ]
     table = "| Name | Age of it |\n|:-----|----:|\n| Jane Doe |  31 |"
     assert sent(table) == ["Name", "Age of it", "Jane Doe"]
@@ -155,13 +163,20 @@ def test_tags_around_words_are_not_sent() -> None:
 @pytest.mark.parametrize(
     "span",
     [
-        "`input()`", "``a ` b``", "https://a.b/c_d?e=f&g=h", "http://localhost:8000", "www.example.com/x", "jane.doe@mail.example.org",
-        "/usr/local/bin", "./run.sh", "../up/main.py", "~/notes.txt", "src/kullm/rows.py", "main.py", "C:\\Users\\me\\x.txt", "*.csv",
-        "$x^2$", "$\\alpha + 1$", "\\(a + b\\)", "\\emph{word}", "\\frac{1}{2}", "<br>", '<a href="x">', "</div>", "<!-- no -->", "&amp;", "&#39;",
-        "{x}", "{{user_name}}", "${HOME}", "%s", "%(x)s", "%d", "<NAME>", "<your name>", "[Name]", "[Company name]", "[INSERT TITLE]", "[X]",
-        "____", "__PLACEHOLDER__", "camelCase", "getElementById", "userID", "LastName", "NullPointerException", "snake_case", "MAX_LEN", "f()",
-        "f(x)", "a.b()", "threading.Thread()", "obj.attr.method", "np.array", "std::sort", ".equals()", "print('a b')", "\\tableofcontents",
-        "#hashtag", "@mention", "--flag", "-f", "$VAR", "<|im_start|>", "[INST]", "==", "pdb.set_trace()", '<x id="0"/>', "⟦0⟧", "&lt;x&gt;",
+        "`input()`", "``a ` b``", "https://a.b/c_d?e=f&g=h", "http://localhost:8000", "www.example.com/x",
+        "jane.doe@mail.example.org",
+        "/usr/local/bin", "./run.sh", "../up/main.py", "~/notes.txt", "src/kullm/rows.py", "main.py",
+        "C:\\Users\\me\\x.txt", "*.csv",
+        "$x^2$", "$\\alpha + 1$", "\\(a + b\\)", "\\emph{word}", "\\frac{1}{2}", "<br>", '<a href="x">',
+        "</div>", "<!-- no -->", "&amp;", "&#39;",
+        "{x}", "{{user_name}}", "${HOME}", "%s", "%(x)s", "%d", "<NAME>", "<your name>", "[Name]",
+        "[Company name]", "[INSERT TITLE]", "[X]",
+        "____", "__PLACEHOLDER__", "camelCase", "getElementById", "userID", "LastName", "NullPointerException",
+        "snake_case", "MAX_LEN", "f()",
+        "f(x)", "a.b()", "threading.Thread()", "obj.attr.method", "np.array", "std::sort", ".equals()",
+        "print('a b')", "\\tableofcontents",
+        "#hashtag", "@mention", "--flag", "-f", "$VAR", "<|im_start|>", "[INST]", "==", "pdb.set_trace()",
+        '<x id="0"/>', "⟦0⟧", "&lt;x&gt;",
         "SELECT a FROM b;", "SUM(A1:A5)", "\\_private", "user\\_id",
     ],
 )  # fmt: skip
@@ -172,9 +187,12 @@ def test_a_span_is_kept(span: str) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        "and/or", "he/she/they", "item(s)", "bus(es)", "colour(in British English)", "McDonald", "JavaScript", "YouTube", "iPhone", "eBay", "LinkedIn",
-        "MacBook", "macOS", "PayPal", "e.g.", "i.e.", "U.S.A.", "5/10", "50%", "$50 or $60", "$5 (about $6)", "[the company]", "[1]", "3:30", "well-known",
-        "a < b", "R&D", "AT&T", "f**k", "don't", "C#", "it's 5 * 3", "(see below)", "end.The next", "a.m.", "twenty-five", "~5", "x = 5",
+        "and/or", "he/she/they", "item(s)", "bus(es)", "colour(in British English)", "McDonald", "JavaScript",
+        "YouTube", "iPhone", "eBay", "LinkedIn",
+        "MacBook", "macOS", "PayPal", "e.g.", "i.e.", "U.S.A.", "5/10", "50%", "$50 or $60", "$5 (about $6)",
+        "[the company]", "[1]", "3:30", "well-known",
+        "a < b", "R&D", "AT&T", "f**k", "don't", "C#", "it's 5 * 3", "(see below)", "end.The next", "a.m.",
+        "twenty-five", "~5", "x = 5",
     ],
 )  # fmt: skip
 def test_ordinary_words_are_sent(words: str) -> None:
@@ -199,10 +217,14 @@ def test_the_punctuation_of_a_sentence_is_no_part_of_an_address() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "import threading", "from os import path", "def f(x):", "class Foo(Bar):", "for i in range(10):", "print('Hello World!')", "x = [1, 2]",
-        "select FirstName, LastName from Person left join Address on a = b", "SELECT * FROM t WHERE a = 1;", "#include <stdio.h>", "int main() {",
-        "public static void main(String[] args) {", "return 0;", "</script>", "\\documentclass{article}", "$ ls -la", "pip install kullm",
-        "git clone https://a.b/c", '"name": "John",', "const a = 5;", "if (20 > 18) {", "}", "x^3 - 4x^2 + 6x - 24 = 0",
+        "import threading", "from os import path", "def f(x):", "class Foo(Bar):", "for i in range(10):",
+        "print('Hello World!')", "x = [1, 2]",
+        "select FirstName, LastName from Person left join Address on a = b", "SELECT * FROM t WHERE a = 1;",
+        "#include <stdio.h>", "int main() {",
+        "public static void main(String[] args) {", "return 0;", "</script>", "\\documentclass{article}",
+        "$ ls -la", "pip install kullm",
+        "git clone https://a.b/c", '"name": "John",', "const a = 5;", "if (20 > 18) {", "}",
+        "x^3 - 4x^2 + 6x - 24 = 0",
     ],
 )  # fmt: skip
 def test_a_line_of_code_without_a_fence_is_not_sent(line: str) -> None:
@@ -212,9 +234,12 @@ def test_a_line_of_code_without_a_fence_is_not_sent(line: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "Select the best option from the list.", "import duties on steel rose last year", "From where I stand, it is fine;", "For each of them:",
-        "Return the book (if you can).", "While it rains, we wait:", "If you are in doubt, ask:", "Class of 2020:", "Use the following table:",
-        "apples, pears and plums;", "Print this page", "SELECT THE BEST OPTION", "Total = 100", "cat food is good", "make a list of things",
+        "Select the best option from the list.", "import duties on steel rose last year",
+        "From where I stand, it is fine;", "For each of them:",
+        "Return the book (if you can).", "While it rains, we wait:", "If you are in doubt, ask:",
+        "Class of 2020:", "Use the following table:",
+        "apples, pears and plums;", "Print this page", "SELECT THE BEST OPTION", "Total = 100",
+        "cat food is good", "make a list of things",
         "# A heading", "where she lived", "The answer (in short) is no;",
     ],
 )  # fmt: skip
@@ -230,8 +255,10 @@ TWO = Segment(("Set ", "`a`", " to the value of ", "`b`", " now."))
 @pytest.mark.parametrize(
     "said",
     [
-        '<x id="0"/>를 <x id="1"/>의 값으로', '<X ID="0"/>를 <X ID="1"/>의 값으로', "<x id='0' />를 < x id = “1” / >의 값으로", '<x id="0"></x>를 <x id="1">의 값으로',
-        "&lt;x id=&quot;0&quot;/&gt;를 &amp;lt;x id=&amp;quot;1&amp;quot;/&amp;gt;의 값으로", "<x id=0/>를\n<x id=1/>의 값으로\n", "＜ｘ　ｉｄ＝＂０＂／＞를 <x id=\"１\"/>의 값으로",
+        '<x id="0"/>를 <x id="1"/>의 값으로', '<X ID="0"/>를 <X ID="1"/>의 값으로',
+        "<x id='0' />를 < x id = “1” / >의 값으로", '<x id="0"></x>를 <x id="1">의 값으로',
+        "&lt;x id=&quot;0&quot;/&gt;를 &amp;lt;x id=&amp;quot;1&amp;quot;/&amp;gt;의 값으로",
+        "<x id=0/>를\n<x id=1/>의 값으로\n", "＜ｘ　ｉｄ＝＂０＂／＞를 <x id=\"１\"/>의 값으로",
     ],
 )  # fmt: skip
 def test_what_an_engine_does_to_a_tag_is_undone(said: str) -> None:
@@ -246,11 +273,15 @@ def test_what_an_engine_does_to_a_bracket_is_undone(said: str) -> None:
 @pytest.mark.parametrize(
     ("said", "kind"),
     [
-        ("", "span lost"), ("값을 설정", "span lost"), ('<x id="0"/>를 값으로', "span lost"), ('<x id="0"/> <x id="1"/>', "empty"),
-        ('<x id="0"/>를 <x id="1"/>로 <x id="1"/>', "span twice"), ('<x id="0"/>를 <x id="1"/>로 <x id="2"/>', "stray placeholder"),
-        ('<x id="0"/><x id="1"/>를 값으로', "spans bunched"), ('값<x id="0"/>을 <x id="1"/>로', "span glued"), ('<x id="0"/>s to <x id="1"/>', "span glued"),
-        ('<x id="0">값</x>을 <x id="1"/>로', "stray placeholder"), ('<엑스 id="0"/>를 <x id="0"/> <x id="1"/>로', "stray placeholder"),
-        ('<x id="0"/>를 <x id="1"/>로 <b', "stray tag"), ('<x id="0"/>를 <x id="1"/>로 x id', "stray placeholder"),
+        ("", "span lost"), ("값을 설정", "span lost"), ('<x id="0"/>를 값으로', "span lost"),
+        ('<x id="0"/> <x id="1"/>', "empty"),
+        ('<x id="0"/>를 <x id="1"/>로 <x id="1"/>', "span twice"),
+        ('<x id="0"/>를 <x id="1"/>로 <x id="2"/>', "stray placeholder"),
+        ('<x id="0"/><x id="1"/>를 값으로', "spans bunched"), ('값<x id="0"/>을 <x id="1"/>로', "span glued"),
+        ('<x id="0"/>s to <x id="1"/>', "span glued"),
+        ('<x id="0">값</x>을 <x id="1"/>로', "stray placeholder"),
+        ('<엑스 id="0"/>를 <x id="0"/> <x id="1"/>로', "stray placeholder"),
+        ('<x id="0"/>를 <x id="1"/>로 <b', "stray tag"), ('<x id="0"/>를 <x id="1"/>로 x id=1', "stray placeholder"),
     ],
 )  # fmt: skip
 def test_a_damaged_answer_is_named(said: str, kind: str) -> None:
@@ -355,8 +386,10 @@ def test_particles_and_other_words_are_no_damage() -> None:
 
 @pytest.mark.parametrize(
     "sign",
-    [*'!"#$%&\'()*+,-./:;<=>?@[\\]^_`{|}~\t\n\r ⟦⟧', "`a ", "a(", "f(g(", "\\a{", "{a", "[a](", "<a b=\"", "**a ", "*a ", "_a ", "$a ", "a.",
-     "a_", "a/", "http://", "a@", "--a", "\\(", "\\[", "```\n", "a ```\n", "> ", "- ", "| a ", "a\t", ". A", "x=>(", "\n\n    ", "SELECT a "],
+    [*'!"#$%&\'()*+,-./:;<=>?@[\\]^_`{|}~\t\n\r ⟦⟧', "`a ", "a(", "f(g(", "\\a{", "{a", "[a](", "<a b=\"",
+     "**a ", "*a ", "_a ", "$a ", "a.",
+     "a_", "a/", "http://", "a@", "--a", "\\(", "\\[", "```\n", "a ```\n", "> ",
+     "- ", "| a ", "a\t", ". A", "x=>(", "\n\n    ", "SELECT a "],
 )  # fmt: skip
 def test_time_grows_with_the_length_alone(sign: str) -> None:
     text = sign * (100_000 // len(sign))
@@ -416,7 +449,8 @@ def test_the_cheap_look_at_a_line_misses_no_span(shared: Path, english: list[str
 PATTERNS = [
     re.compile(pattern, re.MULTILINE | re.ASCII)
     for pattern in (
-        r"^```[^`]*^```$", r"https?://[\w./?=&%-]*[A-Za-z0-9/]", r"`[^`\s]+`", r"\{\w+\}", r"</?[a-z]+>", r"[\w.]+@[\w-]+\.\w+", r"\b[A-Za-z]\w*\(\)",
+        r"^```[^`]*^```$", r"https?://[\w./?=&%-]*[A-Za-z0-9/]", r"`[^`\s]+`", r"\{\w+\}", r"</?[a-z]+>",
+        r"[\w.]+@[\w-]+\.\w+", r"\b[A-Za-z]\w*\(\)",
         r"\[[A-Z][a-z]+ [A-Z][a-z]+\]", r"(?<!\w)#[A-Za-z]\w+", r"\b[a-z]+_[a-z]+\b",
     )
 ]  # fmt: skip
@@ -445,13 +479,19 @@ def tasks(shared: Path) -> dict[int, tuple[str, str]]:
 
 
 SAFE = {
-    40: ("\\documentclass{article}", "\\begin{document}"), 56: ("[Company name]",), 6: ("[Employer]", "[date]", "[Your name]"),
-    91: ("threading.Thread()", "multiprocessing.Process()"), 90: ("getch()", "`input()`", "https://code.activestate.com/recipes/134892/"),
-    96: ("select FirstName, LastName, City, State", "from Person left join Address", "on Person.PersonId = Address.PersonId",
+    40: ("\\documentclass{article}", "\\begin{document}"), 56: ("[Company name]",),
+    6: ("[Employer]", "[date]", "[Your name]"),
+    91: ("threading.Thread()", "multiprocessing.Process()"),
+    90: ("getch()", "`input()`", "https://code.activestate.com/recipes/134892/"),
+    96: ("select FirstName, LastName, City, State", "from Person left join Address",
+         "on Person.PersonId = Address.PersonId",
          "personId", "addressId", "lastName"),
-    89: (".equals()", "=="), 178: ("<code>", "</code>", "`code`"), 195: ('print("Hello World!")',), 227: ("print(Answer is:)", "for i in range(10)"),
-    243: ('printf("20 is greater than 18");',), 22: ("_expected",), 69: ("_cacophony",), 244: ("_keep",), 245: ("_keep",), 150: ("H_AR_",),
-    165: ("#Banksy",), 191: ("cpurdie@email.com", "oliver@email.com"), 140: ("x^3 - 4x^2 + 6x - 24 = 0",), 196: ("∃x∀y(soldier(x)→general(x,y))",),
+    89: (".equals()", "=="), 178: ("<code>", "</code>", "`code`"), 195: ('print("Hello World!")',),
+    227: ("print(Answer is:)", "for i in range(10)"),
+    243: ('printf("20 is greater than 18");',), 22: ("_expected",), 69: ("_cacophony",), 244: ("_keep",),
+    245: ("_keep",), 150: ("H_AR_",),
+    165: ("#Banksy",), 191: ("cpurdie@email.com", "oliver@email.com"), 140: ("x^3 - 4x^2 + 6x - 24 = 0",),
+    196: ("∃x∀y(soldier(x)→general(x,y))",),
     21: ("*",), 3: ("https://doi.org/10.48550/arXiv.1706.03762",), 134: ("|1|  |5|  |  |  |  |8|  |",),
 }  # fmt: skip
 

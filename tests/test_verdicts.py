@@ -73,7 +73,7 @@ def real_pairs(shared: Path) -> list[Real]:
 
 
 def demo_pairs() -> list[tuple[str, str]]:
-    """English texts and free Korean translations of them, which no threshold was set on."""
+    """English texts and free Korean translations of them, of another hand than the real pairs."""
     files = (DEMO / f"{name}.ko.jsonl" for name in ("alpaca", "dolly", "sharegpt"))
     records = (json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines())
     return [(record["source"], record["target"]) for record in records]
@@ -226,7 +226,11 @@ CAUGHT: dict[Damage, float] = {
     sentence_twice: 0.96, last_sentence_dropped: 0.87, list_item_dropped: 1.0, span_lost: 0.99, span_translated: 0.99,
     key_colon_lost: 0.87, mojibake: 1.0, mojibake_of_all: 0.99, trailing_garbage: 0.99,
 }  # fmt: skip
-"""The share that must be found: of all texts, and within 0.05 of it of the odd ids, which no threshold was set on."""
+"""The share that must be found: of all texts, and of the odd ids alone within 0.05 of it.
+
+Both halves were looked at when the rules were made, so that an equal share on both says that no rule hangs on a few
+rows, and not that it was tried on unseen ones. The marks in `TAILS` were known to the rules.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +301,7 @@ def test_real_translations_have_no_verdict_but_those_that_are_damaged(shared: Pa
 
 @pytest.mark.shared
 @pytest.mark.parametrize("damage", CAUGHT, ids=lambda damage: damage.__name__)
-def test_damage_is_found_on_texts_that_no_threshold_was_set_on_too(shared: Path, damage: Damage) -> None:
+def test_damage_is_found_in_both_halves_of_the_real_pairs(shared: Path, damage: Damage) -> None:
     caught = measured(real_pairs(shared), damage, rounds=1)
     _, odd, share = caught.shares()
     assert sum(caught.tried) > 5
@@ -413,6 +417,12 @@ def test_other_languages_are_judged_too(to: str, target: str) -> None:
     (first, *_) = found(SENTENCE, target[:3], languages=("en", to))
     assert "not calibrated for en to" in first.evidence
     assert kinds(KOREAN, KOREAN, to, "ko")
+
+
+def test_letters_with_accents_before_quotes_are_not_a_broken_encoding() -> None:
+    assert kinds("She said “tomorrow” and left.", "Ela disse “amanhã” e saiu.", "pt") == []
+    assert kinds("The quote ends “here”.", "La cita termina “aquí”.", "es") == []
+    assert "entities" in kinds("She said it’s late.", "Ela disse que Ã© tarde.", "pt")
 
 
 def test_region_codes_are_understood() -> None:

@@ -21,6 +21,7 @@ from kullm.answers import answer
 from kullm.errors import InputError, MissingKey, OtherRun, UsageError
 from kullm.filters import keep
 from kullm.judges import judge
+from kullm.made import digest
 from kullm.models import HuggingFace
 from kullm.reports import Report, report
 from kullm.rows import TEXT_FIELDS
@@ -201,7 +202,7 @@ class _River:
     ) -> None:
         """Do `work` unless its targets are there, made by the same settings from the same files."""
         self.number += 1
-        made_of = json.dumps([version("kullm"), _plain(settings), [_digest(path) for path in sources]])
+        made_of = json.dumps([version("kullm"), _plain(settings), [digest(path) for path in sources]])
         mark = hashlib.sha256(made_of.encode()).hexdigest()[:16]
         if self.done.get(name) == mark and all(path.exists() for path in targets):
             say(f"[{self.number}/7] {name}: done before")
@@ -331,7 +332,7 @@ class _River:
         """The hashes of the files that a plug-in is made of: a mended pair is another run."""
         _, arguments, settings = self.spelled(wanted)
         values = [Path(value) for value in (*arguments, *settings.values()) if isinstance(value, str)]
-        return [_digest(path) for path in values if path.is_file()]
+        return [digest(path) for path in values if path.is_file()]
 
     def spelled(self, wanted: Plugin) -> tuple[str, list[Any], dict[str, Any]]:
         """Name, arguments and settings of a plug-in as a run file spells it; files are relative to the run file."""
@@ -361,7 +362,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     return [_plain(item) for item in value] if isinstance(value, list) else value
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else str(path)

@@ -17,6 +17,8 @@ from kullm.cli.memory import memories
 from kullm.errors import BudgetSpent, KullmError, ServiceError, StorageFailed, UsageError
 from kullm.remote.memory import HOME
 
+__all__ = ["app", "main"]
+
 _INTERRUPTED = 130
 
 app = typer.Typer(
@@ -92,24 +94,26 @@ def translate(
     Example: kullm translate english.jsonl -o korean.jsonl --to ko --budget '20 EUR'
     """
     from kullm import plugins
+    from kullm.made import is_made, mark_made
     from kullm.sources import save
     from kullm.translators import parse_budget, plan_translation, translate
 
     engine = plugins.find("translators", translator, **({"server_url": server_url} if server_url else {}))
     names = [name.strip() for name in fields.split(",")]
     limit = parse_budget(budget, engine, price)
-    english = _rows(rows)
+    how: dict[str, Any] = {
+        "to": to, "source": source, "fields": names, "protect": protect, "bound": bound, "context": context
+    }  # fmt: skip
     if plan:
-        print(plan_translation(
-            english, engine, to=to, source=source, fields=names, protect=protect, bound=cast("Any", bound),
-            context=context, memory=memory, price=price,
-        ))  # fmt: skip
+        print(plan_translation(_rows(rows), engine, memory=memory, price=price, **how))
         return
-    done = translate(
-        english, engine, to=to, source=source, fields=names, protect=protect, bound=cast("Any", bound),
-        context=context, memory=memory, budget=limit, price=price, failures=failures,
-    )  # fmt: skip
+    settings = how | {"translator": engine.identity, "failures": str(failures or "")}
+    if is_made(out, settings, [rows]):
+        print(f"      translate: {out} was made before, from the same rows with the same settings", file=sys.stderr)
+        return
+    done = translate(_rows(rows), engine, memory=memory, budget=limit, price=price, failures=failures, **how)
     save(done, out)
+    mark_made(out, settings, [rows])
 
 
 @app.command()

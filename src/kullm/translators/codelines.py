@@ -12,8 +12,9 @@ _END = re.compile(r"[;{}\\()>\]=:](?:(?<!:)\s*(?:[\r\n]|\Z)|(?<==)(?<![=<>!]=) ?
 _START = re.compile(
     r"""(?:\A|[\n\r])[\ \t]*(?:
         (?:import|from|def|class|select|SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|GROUP|ORDER|function|public|private
-        |return|sudo|git|pip3?|npm|yarn|docker|conda|brew|curl|wget|cd|mkdir|apt|apt-get|python3?)[ ]
-        | [\#\\$@] | <[?/a-z] )""",
+        |return|for|if|while|elif|const|let|var
+        |sudo|git|pip3?|npm|yarn|docker|conda|brew|curl|wget|cd|mkdir|apt|apt-get|python3?)[ ]
+        | [\#\\$@] | <[?/a-z] | "[\w\ -]{1,40}"\ *: )""",
     re.VERBOSE,
 )
 
@@ -62,13 +63,14 @@ _SURE_SIGNS = {
       (?:SELECT|select)\ (?:DISTINCT\ |distinct\ )?
         (?:\*|[\w.*()`"]+(?:\ (?:AS|as)\ \w+)?(?:\ *,\ *[\w.*()`"]+(?:\ (?:AS|as)\ \w+)?)*),?(?:\ (?:FROM|from)\ .+|;)
     | (?:SELECT|INSERT\ INTO|DELETE\ FROM|CREATE\ (?:TABLE|DATABASE|INDEX|VIEW)|ALTER\ TABLE|DROP\ TABLE
-        |UPDATE\ \w+\ SET|GROUP\ BY|ORDER\ BY|(?:LEFT\ |RIGHT\ |INNER\ |OUTER\ |FULL\ )*JOIN)\ (?:(?![.:]\ ).)*?[a-z_*].*
+        |UPDATE\ \w+\ SET|GROUP\ BY|ORDER\ BY|(?:LEFT\ |RIGHT\ |INNER\ |OUTER\ |FULL\ )*JOIN)
+        \ (?:(?![.:]\ ).)*?[a-z_*].*
     """,
     "shell": r"""
       \$\ [a-z]\S*(?:\ .*)? | sudo\ [a-z].*
-    | (?:git|npm|docker|pip3?|yarn|conda|kubectl|cargo|brew|apt|apt-get|go)\ (?:-\S+\ )?
+    | (?:git|npm|docker|pip3?|yarn|conda|kubectl|cargo|brew|apt|apt-get)\ (?:-\S+\ )?
         (?:clone|commit|push|pull|add|init|checkout|merge|install|run|build|update|upgrade|start|create|get|apply|rebase
-        |status|branch|diff|log|ps|exec|uninstall)\b[^.!?]*
+        |status|branch|diff|log|ps|exec|uninstall)\b(?!.*[.!?](?:\ |\Z)).*
     | (?:curl|wget|ssh|scp|chmod|chown|grep|sed|awk|tar|python3?|cat|head|ls|mkdir|cd|rm|cp|mv|find|echo|export)[ ]
         (?:\S+\ )*?(?:-{1,2}[a-zA-Z]\S*|\S*/\S*|\S+\.(?:py|sh|txt|gz|csv|json)|\$\w+|\w+=\S+|\||>)(?:\ .*)?
     """,

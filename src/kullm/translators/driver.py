@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
 BoundPolicy = Literal["flag", "keep", "reject"]
+_TAG = re.compile("<[^>]*>")
 COLUMNS = ("original", "verdicts", "bound")
 """The columns that `translate` adds."""
 
@@ -116,18 +118,13 @@ class Job:
     def cost(self, request: Request) -> int:
         """What a request may cost. Characters are those outside tags, as they are sent."""
         if request.xml and self.engine.unit == "characters":
-            return len(request.sent) - self.marks(request)
+            return len(_TAG.sub("", request.sent))
         return self.engine.cost(request.sent, request.context)
 
     def words(self, request: Request) -> int:
         """The characters of the row's own text that a request shows to the service."""
         segment = request.segment
         return len(request.sent) if segment is None else sum(len(words) for words in segment.parts[0::2])
-
-    def marks(self, request: Request) -> int:
-        """The characters of a request that stand for spans."""
-        spans = len(request.segment.parts) // 2 if request.segment else 0
-        return sum(len(self.engine.style.placeholder.format(number)) for number in range(spans))
 
     def flow(
         self, rows: Iterable[Mapping[str, Any]], memory: Memory, total: int | None

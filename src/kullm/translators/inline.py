@@ -51,7 +51,7 @@ _TOKENS = {
         (?:/{_WEB}*+)?""",
     "call": rf"\.?(?:[A-Za-z_]|\\_){_ID}{{0,60}}(?:(?:\.|::|->){_ID}{{1,60}}){{0,6}}{_ARGUMENTS}",
     "dotted": rf"[A-Za-z_]{_ID}{{0,60}}(?:(?:\.|::|->)(?:[A-Za-z_]|\\_){_ID}{{0,60}}){{1,8}}",
-    "name": r"[A-Za-z0-9]{0,60}(?:\\?_\w{0,60}){1,12}",
+    "name": r"[A-Za-z0-9-]{0,60}(?:\\?_\w{0,60}){1,12}",
     "camel": rf"""[a-z]{{2,30}}[0-9]{{0,4}}(?:[A-Z][a-z0-9]{{1,30}}|[A-Z]{{1,5}}(?=[A-Z][a-z]))*+
         (?:(?<=[a-z0-9])(?:ID|IDs|URL|URI|API|HTML|JSON|XML|SQL|HTTP|IP|UI|DB|X|Y)(?!\w))?(?!{_ASCII})""",
     "pascal": rf"(?:[A-Z][a-z0-9]{{1,30}}){{2,8}}(?!{_ASCII})",
@@ -126,7 +126,7 @@ _CODE_NOUNS = re.compile(
     r"|Loader|Parser|Iterator|Component|Module|Loss|Encoder|Decoder|Frame|Series|Address|Manager|Service)\Z"
 )
 _PROSE_START = re.compile(
-    r"(?:the|an?|he|she|it|they|we|his|her|their|its|to|of|and|or|in|is|was|were|that|sic)\b|\.\.\.", re.I
+    r"(?:the|an?|he|she|it|they|we|his|her|their|its|to|of|and|or|in|is|was|were|that|sic)\b|\.\.\."
 )
 _TWO_WORDS = re.compile(r"[^\W\d_]{2,} [^\W\d_]{2,}")
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'|“[^”]*”")

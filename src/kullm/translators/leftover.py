@@ -86,7 +86,11 @@ def script(pair: Pair) -> str | None:
     language, target = pair.languages[1], pair.target
     if pair.source == target:
         return None  # `untranslated` says it
-    if language == "ko" and len(target.encode(errors="replace")) > 1.7 * len(target) and not _HAN_OR_KANA.search(target):
+    if (
+        language == "ko"
+        and len(target.encode(errors="replace")) > 1.7 * len(target)
+        and not _HAN_OR_KANA.search(target)
+    ):
         return None  # more than 0.35 of its characters take three bytes: fast, and true of nearly every text
     pattern = LETTERS.get(language, LATIN)
     words = _prose(target)

@@ -97,7 +97,9 @@ def _displayed(text: str, taken: list[tuple[int, int]]) -> Iterator[tuple[int, i
         end = -1 if close in absent else text.find(close, match.end())
         if end < 0 and len(absent) < 1000:
             absent.add(close)
-        within = end >= 0 and end <= wall[0] and not (match[0] == "$$" and "\n\n" in text[match.end() : end])
+        inside = text[match.end() : end] if 0 <= end <= wall[0] else ""
+        alone = match[1] or match[2] or "\n" in inside or "\r" in inside  # one on a line is a span of its sentence
+        within = 0 <= end <= wall[0] and alone and not (match[0] == "$$" and "\n\n" in inside)
         if within:
             yield match.start(), end + len(close)
         place = end + len(close) if within else match.end()

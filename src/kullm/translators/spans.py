@@ -171,6 +171,7 @@ def _bold_label(group: list[str], place: int, colon: int, draft: _Draft) -> None
 
 def _is_label(text: str) -> bool:
     """A few words that name what follows, and no sentence."""
+    text = text.removesuffix(" are").removesuffix(" is")
     return len(text) <= 48 and text.count(" ") < 6 and not _NO_LABEL.search(text) and _LETTER.search(text) is not None
 
 
@@ -242,9 +243,18 @@ def finer(segment: Segment) -> Layout | None:
     for place, part in enumerate(parts):
         if place % 2:
             draft.frame(part)
-        else:
-            _put([part], draft)
+            continue
+        words = part.lstrip(_signs(part)) if place else part
+        tail = words[len(words.rstrip(_signs(words))) :] if place + 1 < len(parts) else ""
+        draft.frame(part[: len(part) - len(words)])
+        _put([words[: len(words) - len(tail)]], draft)
+        draft.frame(tail)
     return draft.layout()
+
+
+def _signs(text: str) -> str:
+    """Everything in `text` but letters and digits: next to a span it stays, so that no word can run into the span."""
+    return "".join({sign for sign in text if not sign.isalnum()})
 
 
 def _sentences(parts: tuple[str, ...], cuts: list[tuple[int, int]], draft: _Draft) -> None:

@@ -68,10 +68,8 @@ class Style:
         if len(parts) == 1:
             words = [unescaped(said)]
             return _empty(words, parts) or forms.stray(words, parts, tags=False) or words[0]
-        found = forms.pattern.split(said)
-        words = [unescaped(x) for x in found[0::2]] if "&" in said else found[0::2]
-        first = forms.first(parts)
-        order = [int(number) - first for number in found[1::2]]
+        found, order = forms.split(said, forms.first(parts))
+        words = [unescaped(x) for x in found] if "&" in said else found
         damage = (
             _miscounted(order, parts)
             or _empty(words, parts)
@@ -124,8 +122,7 @@ def _like(text: str) -> str:
     """A pattern for `text` and for what engines make of it: case, width, quotes, white space, entities."""
     signs = []
     for sign in text:
-        twins = {sign.lower(), sign.upper()}
-        twins |= {chr(ord(twin) + _FULL) for twin in twins if "!" <= twin <= "~"}
+        twins = _twins(sign)
         signs.append(_LIKE.get(sign) or f"[{''.join(map(re.escape, sorted(twins)))}]")
     return r"\s*".join(signs)
 
@@ -143,6 +140,20 @@ class _Forms:
         if self.gate.isdisjoint("".join(parts[0::2])):
             return 0
         return max((int(number) + 1 for words in parts[0::2] for number in self.pattern.findall(words)), default=0)
+
+    def split(self, said: str, first: int) -> tuple[list[str], list[int]]:
+        """The words between the placeholders, and the placeholders' numbers from 0 on; below `first` all is words."""
+        found = self.pattern.split(said)
+        words, order = found[:1], []
+        shown = self.pattern.finditer(said) if first else None
+        for number, after in zip(found[1::2], found[2::2], strict=True):
+            literal = next(shown)[0] if shown else ""
+            if int(number) < first:
+                words[-1] += literal + after
+            else:
+                order.append(int(number) - first)
+                words.append(after)
+        return words, order
 
     def stray(self, words: Sequence[str], parts: Sequence[str], *, tags: bool) -> Damage | None:
         """What is left of a placeholder, or of a tag, that the source does not have."""
@@ -176,13 +187,15 @@ def _forms(placeholder: str, xml: bool) -> _Forms:
         left += [rf"\b{_like(''.join(attribute[:1]))}\s*[=＝]\s*{_QUOTE}\s*\d", rf"\d\s*{_QUOTE}\s*{slash}\s*{gt}"]
     odd = sorted({sign for sign in placeholder if not sign.isascii()})
     left += [_LIKE.get(sign) or re.escape(sign) for sign in odd]
-    gate = {twin for sign in placeholder if not sign.isalnum() and sign not in " /={}" for twin in _twins(sign)}
+    signs = "<>=" if xml else "<>" + "".join(placeholder.replace("{}", "").split())
+    gate = {twin for sign in signs for twin in _twins(sign)}
     return _Forms(re.compile(rf"{opening}\s*(\d{{1,6}})\s*{closing}"), re.compile("|".join(left)), frozenset(gate))
 
 
 def _twins(sign: str) -> set[str]:
-    twins = {"<": "<＜", ">": ">＞", '"': '"＂', "⟦": "⟦〚", "⟧": "⟧〛"}.get(sign, sign)
-    return set(twins) | ({chr(ord(sign) + _FULL)} if "!" <= sign <= "~" else set())
+    """`sign` in either case and either width, and what engines write for our brackets."""
+    twins = {sign.lower(), sign.upper(), *{"⟦": "〚", "⟧": "〛"}.get(sign, "")}
+    return twins | {chr(ord(twin) + _FULL) for twin in twins if "!" <= twin <= "~"}
 
 
 def _more(found: Sequence[str], source: Sequence[str]) -> str:

@@ -193,9 +193,8 @@ def _oddities(source: str, target: str, languages: tuple[str, str]) -> list[str]
     if languages[1] in ("ko", "ja", "zh", "ru", "ar", "th", "hi"):
         there = source.lower()
         odd += [f"{word} is new" for word in _LATIN.findall(target)[:9] if word.lower() not in there][:1]
-    odd += [f"{number} is new" for number in _DIGITS.findall(target)[:9] if len(number) > 1 and number not in source][
-        :1
-    ]
+    numbers = (number for number in _DIGITS.findall(target)[:9] if len(number) > 1)
+    odd += [f"{number} is new" for number in numbers if number not in source][:1]
     if abs(len(_SENTENCE.findall(source)) - len(_SENTENCE.findall(target))) > 1:
         odd.append("other sentences")
     if any((sign in source) != (sign in target) for sign in _PAIRED):

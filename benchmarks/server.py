@@ -1,0 +1,15 @@
+"""A DeepL server in a process of its own that answers the benchmark's rows. Prints its address; ends when killed."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from corpus import korean
+
+from kullm.testing import DeepLServer
+
+korean("warm up")
+with DeepLServer(korean, key="bench", delay=float(sys.argv[1]), ledger_file=sys.argv[2]) as server:
+    print(server.url, flush=True)
+    threading.Event().wait()
