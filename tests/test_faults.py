@@ -149,7 +149,8 @@ CASES = (
     Case("no translation", Fault("none"), "gives `[]`", *UNKNOWN),
     Case("null in place of the list", Fault("null-items"), UNTOLD, *UNKNOWN),
     Case("null in place of a translation", Fault("null-item"), "`AttributeError`, paid for and lost", *UNKNOWN),
-    Case("another order, numbers differ", Fault("reversed"), "hands it on", End(RIGHT, 2, 1.62), End(EXCHANGED, 2, 1.62),
+    Case("another order, numbers differ", Fault("reversed"), "hands it on", End(RIGHT, 2, 1.62),
+         End(EXCHANGED, 2, 1.62),
          texts=NUMBERS),
     Case("another order, nothing tells", Fault("reversed"), "hands it on", End(EXCHANGED, 1, 1), End(EXCHANGED, 1, 1)),
     Case("an empty text", Fault("empty-text"), "hands it on", *ONE_FAILURE),
@@ -366,7 +367,7 @@ def test_a_flood_of_data_takes_little_memory(tmp_path: Path, monkeypatch: pytest
 
 def table() -> str:
     """The table of docs/reliability.md."""
-    head = "Fault | The bare client | Once: | requests | billed | Always: | requests | billed".split(" | ")
+    head = ["Fault", "The bare client", "Once:", "requests", "billed", "Always:", "requests", "billed"]
     lines = ["| " + " | ".join(head) + " |", "|---" * 3 + "|--:|--:|---|--:|--:|"]
     lines += [f"| {case.name} | {case.bare} | {case.once} | {case.always} |" for case in CASES]
     return "\n".join(lines) + "\n"

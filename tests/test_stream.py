@@ -529,12 +529,13 @@ def test_what_the_items_raise_comes_out_as_it_is_and_no_paid_answer_is_lost(
 
 @pytest.mark.xfail(reason="answers that landed are not written down when the next items cannot be chosen")
 def test_items_that_raise_while_a_batch_is_filled_lose_no_paid_answer() -> None:
-    for more in (32, 64, 128):
+    for more in (32, 64):
 
         def broken(more: int = more) -> Iterator[str]:
             yield from numbered(128 * 4)
-            time.sleep(0.1)  # the four calls end
-            yield from (f"more {number}" for number in range(more))
+            for number in range(more):
+                time.sleep(0.005)  # the calls in flight end
+                yield f"more {number}"
             raise Boom
 
         paid, kept = paid_and_kept(Limits(items=128, in_flight=4), broken())
