@@ -96,6 +96,8 @@ class Tally:
     """Strikes after the last answer was kept: while the output was written."""
     early: int = 0
     """Signals that ended the program before it had installed its handlers."""
+    finished: int = 0
+    """Signals that came when all was done but the end of the process."""
     rows_lost: int = 0
     paid: int = 0
     again: int = 0
@@ -122,7 +124,7 @@ class Tally:
         return f"{name:<10}" + "".join(f"{figure:>11}" for figure in (*figures, f"{self.longest_stop:.2f}"))
 
 
-_COUNTED = ("strikes", "starts", "early", "busy", "late")
+_COUNTED = ("strikes", "starts", "early", "busy", "late", "finished")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SHOWN = ("rows lost", "paid", "paid again", "listed", "worst gap", "destroyed", "stop s")
 HEAD = f"{'':<10}" + "".join(f"{column:>11}" for column in (*_COUNTED, *_SHOWN))
@@ -257,7 +259,7 @@ class Job:
         old = self.temporary()
         child = self.start()
         self.moment(child, old, share)
-        alive = child.poll() is None
+        alive, asked = child.poll() is None, lines(self.ledger)
         struck = time.monotonic()
         child.send_signal(number)
         try:
@@ -272,7 +274,7 @@ class Job:
             self.tally.strikes += 1
             self.tally.longest_stop = max(self.tally.longest_stop, took)
             if number != signal.SIGKILL:
-                self.stopped(number, code)
+                self.stopped(number, code, lines(self.ledger) - asked)
         elif code:
             self.broken(f"it ended by itself with {code}")
         self.look(code, self.setting.in_flight if number == signal.SIGKILL else 0)
@@ -286,14 +288,20 @@ class Job:
             with urllib.request.urlopen(asked, timeout=_PATIENCE) as reply:  # our own server, over http
                 reply.read()
 
-    def stopped(self, number: signal.Signals, code: int) -> None:
-        """What an interrupt promises: its exit code, and the command that goes on."""
+    def stopped(self, number: signal.Signals, code: int, calls: int) -> None:
+        """What an interrupt promises: no new calls, its exit code, and the command that goes on."""
         words = self.said.read_text(encoding="utf-8")
-        if code == -number:
+        if (
+            calls > 2 * self.setting.in_flight
+        ):  # those in flight, and as many that began while the signal was on its way
+            self.broken(f"{number.name}: {calls} calls were made after it")
+        if code == 0:
+            self.tally.finished += 1
+        elif code == -number:
             self.tally.early += 1
-        elif code not in (0, 130):
+        elif code != 130:
             self.broken(f"{number.name}: exit code {code}: {words[-2000:]}")
-        elif code == 130 and f"To go on: {shlex.join(self.command)}" not in words:
+        elif f"To go on: {shlex.join(self.command)}" not in words:
             self.broken(f"{number.name}: it does not say the command that goes on: {words[-2000:]}")
 
     def look(self, code: int, most: int) -> None:
@@ -317,8 +325,8 @@ class Job:
         if now.unknown > before.unknown and named != before.open:
             self.broken(f"{before.open} call(s) were open; the next start named {named}")
         out = self.folder / "out.jsonl"
-        if out.exists() and out.read_bytes() != self.setting.out:
-            self.broken("the output is there and is not that of an undisturbed run")
+        if (code == 0 or out.exists()) and (not out.exists() or out.read_bytes() != self.setting.out):
+            self.broken("the output is not that of an undisturbed run")
         self.before = now
 
     def end(self) -> None:

@@ -45,12 +45,17 @@ def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_a_second_run_says_who_adds_to_the_memory_before_it_asks_anybody(tmp_path: Path) -> None:
     path = tmp_path / "m.sqlite"
     asked: list[str] = []
+
+    def noting(batch: Sequence[str]) -> list[str | Failure]:
+        asked.extend(batch)
+        return upper(batch)
+
     with Memory(path) as first:
         first.claim()
         with pytest.raises(
             MemoryInUse, match=rf"m\.sqlite is in use by another run: process {os.getpid()} on .* since"
         ):
-            run(lambda batch: asked.extend(batch) or [], ["a"], identity="x", limits=Limits(), memory=path)
+            run(noting, ["a"], identity="x", limits=Limits(), memory=path)
     assert asked == []
     fill(path, "a")
 

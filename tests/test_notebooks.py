@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,24 @@ def test_a_translator_and_a_judge_of_ones_own_make_a_table(tmp_path: Path, monke
     assert "by heart − parrot" in lines
 
 
+@pytest.mark.slow
+def test_a_data_set_of_ones_own_is_translated_checked_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    last = execute("03_translate_a_dataset.ipynb", tmp_path, monkeypatch)
+    assert "143 answers,      0 characters billed: imported en>ko" in last
+    folder = tmp_path / "runs" / "translation"
+    kept = {row["id"]: row for row in load_rows(folder / "kept.jsonl")}
+    assert "alpaca-0" not in kept  # flagged
+    assert kept["mine-1"]["output"] == "{customer} 님, invoice_total을 내 주세요: https://pay.example/42"
+    assert kept["mine-2"]["output"] == "7시 30분에 12번 승강장에서 출발합니다."  # the number was lost at first
+    assert kept["mine-3"]["input"] == "He go to school every day."  # the task is about it
+    for file in ("korean.html", "pairs.tmx"):
+        assert "He go to school every day." in (folder / file).read_text(encoding="utf-8")
+
+
+def load_rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_are_valid_and_hold_no_output(path: Path) -> None:
     notebook: Any = nbformat.read(path, as_version=nbformat.NO_CONVERT)
@@ -66,8 +85,12 @@ def test_notebooks_are_valid_and_hold_no_output(path: Path) -> None:
     assert notebook.cells[0].cell_type == "markdown"
 
 
-def test_both_notebooks_are_there() -> None:
-    assert [path.name for path in NOTEBOOKS] == ["01_quickstart.ipynb", "02_your_own_translator_and_judge.ipynb"]
+def test_all_notebooks_are_there() -> None:
+    assert [path.name for path in NOTEBOOKS] == [
+        "01_quickstart.ipynb",
+        "02_your_own_translator_and_judge.ipynb",
+        "03_translate_a_dataset.ipynb",
+    ]
 
 
 def test_the_quickstart_has_the_settings_of_the_demo() -> None:

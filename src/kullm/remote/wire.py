@@ -19,7 +19,7 @@ _PIECE = 64 * 1024
 
 
 class Wire:
-    """What `requests` needs to be safe for paid calls: a total deadline, a cap on the body, no redirects.
+    """What `requests` needs to be safe for paid calls: a deadline, a cap on the body, no redirects.
 
     `adapter` is to be mounted on a session. `headers` are those of this thread's last answer, for clients that hide
     Retry-After. A body that is too large, too slow or broken off is an `UnknownOutcome`: the work may have been billed.
@@ -34,7 +34,9 @@ class Wire:
         return getattr(self._last, "headers", {})
 
     def adapter(self) -> HTTPAdapter:
-        """A transport adapter for one session. Every wait in it is bounded by what is left of the deadline."""
+        """A transport adapter for one session. Every wait in it is bounded by the deadline; a call as a whole by
+        `Limits.deadline`, for the head of an answer may drip.
+        """
         from requests.adapters import HTTPAdapter
 
         last, deadline = self._last, self._deadline

@@ -26,7 +26,10 @@ class Parcel:
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """A parcel in the air: its call's number in the memory, and when it began (monotonic seconds)."""
+    """A parcel in the air: its call's number in the memory, and when it began (monotonic seconds).
+
+    `lost`: it was given up, and what it brings comes late.
+    """
 
     parcel: Parcel
     number: int
@@ -41,7 +44,7 @@ class Workers:
     """Makes calls in threads that never hold up the end of the program.
 
     A call that outlives `deadline` is given up: it comes back as an `UnknownOutcome`, another thread takes the place,
-    and what the old one still brings is thrown away.
+    and what the old one still brings is handed over late.
     """
 
     def __init__(self, call: Callable[[Sequence[Any]], Any], deadline: float | None) -> None:
@@ -49,7 +52,7 @@ class Workers:
         self._todo: SimpleQueue[Flight | None] = SimpleQueue()
         self._done: SimpleQueue[Flight] = SimpleQueue()
         self._flying: dict[Flight, None] = {}
-        self._threads = 0
+        self._threads = self._started = 0
 
     def __len__(self) -> int:
         return len(self._flying)
@@ -57,23 +60,34 @@ class Workers:
     def send(self, flight: Flight) -> None:
         self._flying[flight] = None
         if self._threads < len(self._flying):
-            self._threads += 1
-            threading.Thread(target=self._work, name=f"kullm-{self._threads}", daemon=True).start()
+            self._start()
         flight.began = time.monotonic()
         self._todo.put(flight)
 
+    def _start(self) -> None:
+        try:
+            threading.Thread(target=self._work, name=f"kullm-{self._started}", daemon=True).start()
+        except RuntimeError:
+            if not self._threads:  # those that there are will do the work
+                raise
+            return
+        self._threads += 1
+        self._started += 1
+
     def landed(self, wait: float) -> list[Flight]:
-        """The flights that ended, in the order in which they did; waits that many seconds for the first."""
+        """The flights that ended, in the order in which they did; waits that many seconds for the first.
+
+        One that was given up is given out with an error then, and may land once more, late.
+        """
         ended: list[Flight] = []
         try:
             while True:
                 flight = self._done.get(timeout=wait) if wait > 0 and not ended else self._done.get_nowait()
-                if not flight.lost:
-                    del self._flying[flight]
-                    ended.append(flight)
+                self._flying.pop(flight, None)
+                ended.append(flight)
         except Empty:
             pass
-        return ended or self._overdue()
+        return ended + self._overdue()
 
     def _overdue(self) -> list[Flight]:
         if self._deadline is None:
@@ -82,13 +96,13 @@ class Workers:
         late = [flight for flight in self._flying if flight.began < latest]
         for flight in late:
             flight.lost = True
-            flight.error = UnknownOutcome(f"no answer within {self._deadline:g} s")
             del self._flying[flight]
             self._threads -= 1
-        return late
+        error = UnknownOutcome(f"no answer within {self._deadline:g} s")
+        return [Flight(flight.parcel, flight.number, flight.items, flight.began, error=error) for flight in late]
 
     def close(self) -> None:
-        for _ in range(self._threads):
+        for _ in range(self._started):
             self._todo.put(None)
 
     def _work(self) -> None:

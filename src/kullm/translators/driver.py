@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kullm.errors import KullmError, UsageError
 from kullm.progress import track
-from kullm.remote import Budget, Limits, Memory, Price, Tariff, stream
+from kullm.remote import Budget, Limits, Memory, Price, Settled, Tariff, stream
 from kullm.remote.memory import HOME
 from kullm.remote.packing import size
 from kullm.rows import TEXT_FIELDS, AnyRows, Failure, Failures, collect, need, records, settle
@@ -133,11 +133,13 @@ class Job:
         pending: deque[Opened] = deque()
         imported = Imported(memory, self.source, self.target)
 
-        def requests() -> Iterator[Request]:
+        def requests() -> Iterator[Request | Settled[str]]:
             for record in rows:
                 row = self.opened(record, imported)
                 pending.append(row)
                 yield from row.requests
+                if not row.requests:  # a row of which nothing is asked keeps its place
+                    yield Settled("")
 
         results = stream(
             self.call,
@@ -156,13 +158,11 @@ class Job:
         )
         with track("translate", total) as advance:
             for result in results:
-                while pending[0].complete:
+                row = pending[0]
+                row.results.append(result)
+                if len(row.results) >= len(row.requests):
                     yield self.closed(pending.popleft())
                     advance(1)
-                pending[0].results.append(result)
-            while pending:
-                yield self.closed(pending.popleft())
-                advance(1)
 
     def within(self, group: tuple[bool, str]) -> Limits:
         """What a call may hold beside its context, which fills the request too; with tags it may be less."""
@@ -246,10 +246,6 @@ class Opened:
     layouts: dict[str, Layout] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     results: list[str | Failure] = field(default_factory=list)
-
-    @property
-    def complete(self) -> bool:
-        return len(self.results) == len(self.requests)
 
 
 def _not_text(value: object) -> Failure:

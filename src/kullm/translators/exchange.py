@@ -164,6 +164,7 @@ def _line(line: bytes, place: str, source: str, target: str) -> tuple[str, Mappi
         whole = "identity" in pair
         found = (pair["identity"], pair["about"], pair["item"], pair["value"]) if whole else None
         text, said = ("", "") if whole else (pair["source"], pair["target"])
+        json.dumps(pair, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except (ValueError, KeyError, TypeError, RecursionError):
         found, text, said = None, None, None
     if found and isinstance(found[0], str) and isinstance(found[1], dict) and isinstance(found[2], str):

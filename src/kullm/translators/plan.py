@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a translation will send. Counts are exact where every answer holds its spans: what has to be asked again
-    in smaller pieces comes on top.
+    in smaller pieces comes on top. `requests` are at least that many, as a run sends batches that are not full too.
 
     `characters` of all texts; `kept` of them are never sent: code, spans, structure, white space, fields that stay.
     `twice` and `known` are those of pieces that stand more than once, or that the memory knows. `billed` is in `unit`,
@@ -105,6 +105,8 @@ def parse_budget(text: str | None, translator: AnyTranslator, price: Price | str
     number, _, currency = text.strip().replace(",", "").partition(" ")
     asked = engine(translator, price)
     if not currency or currency.lower() == asked.unit:
+        if asked.unit not in ("characters", "tokens"):
+            raise UsageError(f"This translator bills {asked.unit}; give the budget in money, such as '20 EUR'.")
         return Budget(**{asked.unit: number})
     if asked.price is not None and asked.price.currency != currency.strip().upper():
         raise UsageError(f"The budget is in {currency}, and the price in {asked.price.currency}.")
