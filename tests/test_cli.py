@@ -94,7 +94,7 @@ def test_rows_go_from_load_through_translate_to_keep() -> None:
     well("keep", "korean.parquet", "-o", "kept.parquet", "--rejected", "rejected.jsonl")
     kept = kullm.load("kept.parquet")
     wanted = [
-        {name: KOREAN.get(row[name], "") for name in TEXTS} | {"original": row}
+        {name: KOREAN.get(row[name], "") for name in TEXTS} | {"original": row | {"history": []}}
         for row in ENGLISH
         if row["output"] != "Yes."
     ]
@@ -220,16 +220,16 @@ def quota_spent(server: DeepLServer) -> str:
 
 
 def test_a_spent_quota_says_what_is_safe() -> None:
-    with DeepLServer(lambda text: f"<{text}>", quota=600) as server:
+    with DeepLServer(lambda text: f"«{text}»", quota=600) as server:
         said = quota_spent(server)
         done = sum(len(billed.texts) for billed in server.ledger)
     assert 0 < done < 120
-    assert f"of 120 rows are whole. {done} items are done and kept in .kullm/memory.sqlite" in said
+    assert f"rows are whole. {done} items are done and kept in .kullm/memory.sqlite" in said
     assert not Path("k.jsonl").exists()
 
 
 def test_a_spent_quota_says_the_command_that_goes_on() -> None:
-    with DeepLServer(lambda text: f"<{text}>", quota=600) as server:
+    with DeepLServer(lambda text: f"«{text}»", quota=600) as server:
         assert f"kullm translate rows.jsonl -o k.jsonl --server-url {server.url}" in quota_spent(server)
 
 
@@ -287,7 +287,7 @@ def many(folder: str) -> tuple[Path, Counter[str]]:
 
 def test_an_interrupted_translation_exits_130_and_later_only_the_rest_is_paid() -> None:
     file, texts = many("rows")
-    with DeepLServer(lambda text: f"<{text}>", delay=0.4) as server:
+    with DeepLServer(lambda text: f"«{text}»", delay=0.4) as server:
         command = ["translate", file, "-o", "korean.jsonl", "--server-url", server.url]
         child = interrupted(server, *command)
         _, said = child.communicate(timeout=60)
@@ -299,14 +299,14 @@ def test_an_interrupted_translation_exits_130_and_later_only_the_rest_is_paid() 
         well(*command, DEEPL_AUTH_KEY="test-key")
         assert Counter(text for billed in server.ledger for text in billed.texts) == texts
     done = kullm.load("korean.jsonl")
-    assert done["instruction"][:] == [f"<instruction {n:04}>" for n in range(600)]
-    assert done["output"][:] == [f"<output {n:04}>" for n in range(600)]
+    assert done["instruction"][:] == [f"«instruction {n:04}»" for n in range(600)]
+    assert done["output"][:] == [f"«output {n:04}»" for n in range(600)]
 
 
 @pytest.mark.parametrize("folder", ["plain", "with a space"])
 def test_an_interrupted_command_prints_the_command_that_goes_on(folder: str) -> None:
     file, texts = many(folder)
-    with DeepLServer(lambda text: f"<{text}>", delay=0.4) as server:
+    with DeepLServer(lambda text: f"«{text}»", delay=0.4) as server:
         child = interrupted(server, "translate", file, "-o", Path(folder) / "k.jsonl", "--server-url", server.url)
         _, said = child.communicate(timeout=60)
         server.delay = 0
@@ -347,6 +347,7 @@ def test_the_252_questions_come_out_as_they_were_published_and_each_text_is_bill
     with DeepLServer(known) as server:
         command = ["translate", "english.jsonl", "-o", "korean.jsonl", "--server-url", server.url]
         command += ["--from", "en", "--to", "ko", "--fields", "instruction,input", "--memory", "paid.sqlite"]
+        command += ["--no-protect"]
         well(*command, DEEPL_AUTH_KEY="test-key")
         first = Path("korean.jsonl").read_bytes()
         records = [json.loads(line) for line in first.decode().split("\n") if line]

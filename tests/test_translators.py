@@ -356,13 +356,13 @@ def test_the_demo_has_a_translation_of_every_text_that_it_loads(name: str) -> No
 
 
 def test_rows_with_a_text_that_fails_are_failures_by_id_and_field_and_the_others_keep_their_order() -> None:
-    known = {text: f"<{text}>" for text in ("a", "b", "c", "d", "e")}
+    known = {text: f"«{text}»" for text in ("a", "b", "c", "d", "e")}
     failures: list[Failure] = []
     english = rows(["a"], ["bad", "b", "c"], ["d", "", "bad"], ["e", "a"], ["c", "worse", "bad"])
     done = translate(english, FakeTranslator(known, limits=Limits(items=3)), memory=None, failures=failures)
     assert done.select_columns(["id", *TEXT_FIELDS]).to_list() == [
-        {"id": "r0", "instruction": "<a>", "input": "", "output": ""},
-        {"id": "r3", "instruction": "<e>", "input": "<a>", "output": ""},
+        {"id": "r0", "instruction": "«a»", "input": "", "output": ""},
+        {"id": "r3", "instruction": "«e»", "input": "«a»", "output": ""},
     ]
     places = [(failure.id, failure.cause.partition(":")[0]) for failure in failures]
     assert places == [("r1", "instruction"), ("r2", "output"), ("r4", "input"), ("r4", "output")]
@@ -386,7 +386,8 @@ def test_every_row_comes_out_in_order_with_its_english_and_its_empty_fields(
     fake = FakeTranslator(lambda text: f"«{text}»", limits=Limits(items=items))
     english = rows(*texts)
     done = translate(english, fake, protect=False, memory=None)
-    assert [row["original"] for row in done] == [{name: row[name] for name in TEXT_FIELDS} for row in english]
+    before = [{name: row[name] for name in TEXT_FIELDS} | {"history": None} for row in english]
+    assert [row["original"] for row in done] == before
     for old, new in zip(english, done, strict=True):
         for name in TEXT_FIELDS:
             assert new[name] == (f"«{old[name]}»" if old[name].strip() else old[name])

@@ -199,7 +199,7 @@ def pa_table(
 
     text = pa.string()
     turn = pa.struct([("instruction", text), ("output", text)])
-    english = pa.struct([(name, text) for name in TEXT_FIELDS])
+    english = pa.struct([*((name, text) for name in TEXT_FIELDS), ("history", pa.list_(turn))])
     verdict = pa.struct([("kind", text), ("field", text), ("evidence", text)])
     tied = pa.struct([("kind", text), ("evidence", text), ("fields", pa.list_(text))])
     types: dict[str, Any] = {"history": pa.list_(turn), "original": english}
@@ -220,7 +220,7 @@ _CHUNK = 1000
 
 def records(rows: Dataset | IterableDataset) -> Iterator[dict[str, Any]]:
     """The rows as dictionaries, one at a time."""
-    if hasattr(rows, "to_list"):
+    if hasattr(rows, "__len__"):  # a stream has no length, and would find out its types anew, batch by batch
         for table in rows.with_format("arrow").iter(batch_size=_CHUNK):
             yield from table.to_pylist()
     else:

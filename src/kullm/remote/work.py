@@ -39,6 +39,8 @@ log = logging.getLogger("kullm")
 
 _LOCAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 """Errors of the system that say nothing about a service."""
+_ALL = 100
+"""Items that are refused before anything is answered, after which the run stops."""
 _LOOK = 0.2
 """Seconds between two looks at whether an interrupt is wanted."""
 
@@ -81,7 +83,8 @@ class Work(Generic[T, R, V]):
         self.pace = Pace(limits, stage, tries)
         self.again: deque[Parcel] = deque()
         self.limits = limits
-        self.fresh_first = False
+        self.fresh_first = self.useful = False
+        self.refused = 0
         self.poor = False
         """Nothing more is affordable before a call in flight gives back what it reserved."""
         self.stop: BaseException | None = None
@@ -213,6 +216,7 @@ class Work(Generic[T, R, V]):
             self.pace.good()
             ended = Ended(flight.number, "answered" if error.billed else "failed")
             if len(parcel.keys) == 1:
+                self.refuse(error)
                 return ended, {parcel.keys[0]: Failure("", self.stage, error.what)}
             middle = len(parcel.keys) // 2
             self.again.extendleft((Parcel(parcel.keys[middle:]), Parcel(parcel.keys[:middle])))
@@ -231,7 +235,17 @@ class Work(Generic[T, R, V]):
                 self.give_back(parcel)
             return Ended(flight.number, "failed" if unbilled else "unknown"), {}
         self.pace.good()
+        self.useful = True
         return self.answers(flight, dict(zip(parcel.keys, answers, strict=True)))
+
+    def refuse(self, error: Refused) -> None:
+        """Count an item that the service refuses: one that refuses every item is not asked for all of them."""
+        self.refused += 1
+        if self.refused >= _ALL and not self.useful:
+            self.stop = self.stop or ServiceDown(
+                f"{self.stage}: the service refused each of the first {self.refused} items: {error.what}",
+                next="Check the settings of the plug-in.",
+            )
 
     def late(self, flight: Flight) -> tuple[Ended | None, dict[str, R | Failure]]:
         """A call that was given up and landed after all: its answers were paid for."""

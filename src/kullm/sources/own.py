@@ -11,10 +11,7 @@ from kullm.sources.format import Format, Record, Row, identifier, objects, row, 
 
 def _read(record: Record, id: str) -> Iterable[Row | Failure]:
     more: Row = {"source": text(record, "source"), "licence": text(record, "licence")}
-    more["history"] = [
-        {key: text(turn, key, f"history[{n}].{key}") for key in ("instruction", "output")}
-        for n, turn in enumerate(objects(record, "history"))
-    ]
+    more["history"] = _turns(record, "history")
     if "original" in record:
         more["original"] = _original(record["original"])
     if "verdicts" in record:
@@ -31,12 +28,21 @@ def _read(record: Record, id: str) -> Iterable[Row | Failure]:
     yield row(identifier(record, id), *texts, reference=True, **more)
 
 
-def _original(value: object) -> dict[str, str | None] | None:
+def _turns(record: Record, where: str) -> list[dict[str, str]]:
+    return [
+        {key: text(turn, key, f"{where}[{n}].{key}") for key in ("instruction", "output")}
+        for n, turn in enumerate(objects(record, "history"))
+    ]
+
+
+def _original(value: object) -> dict[str, Any] | None:
     if value is None:
         return None
     if not isinstance(value, dict):
         raise wrong("original", "an object", value)
-    return {key: text(value, key, f"original.{key}") if value.get(key) is not None else None for key in TEXT_FIELDS}
+    texts = {key: text(value, key, f"original.{key}") if value.get(key) is not None else None for key in TEXT_FIELDS}
+    turns = _turns(value, "original.history") if value.get("history") is not None else None
+    return {**texts, "history": turns}
 
 
 def _bound(value: object) -> dict[str, Any] | None:

@@ -7,11 +7,13 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kullm.errors import InputError
 from kullm.rows import NESTED, pa_table
+from kullm.rows import records as row_records
 from kullm.sources.files import name, records
 from kullm.sources.format import valid
 
@@ -55,7 +57,8 @@ def streams(path: str | Path) -> bool:
     if path.suffix.lower() not in (".jsonl", ".parquet"):
         return False
     with closing(records(path)) as found:
-        return all(column in next(found)[1] for column in STREAMED[:6])
+        _, first = next(found)
+        return all(column in first for column in STREAMED[:6])
 
 
 def scan(path: str | Path) -> IterableDataset:
@@ -157,6 +160,7 @@ def _write_parquet(rows: Dataset | IterableDataset, path: Path) -> None:
     import pyarrow.parquet as pq
 
     schema = rows.features.arrow_schema
+    found = row_records(rows)
     with pq.ParquetWriter(path, schema) as writer:
-        for table in rows.with_format("arrow").iter(batch_size=10_000):
-            writer.write_table(table.cast(schema))
+        while part := list(islice(found, 10_000)):
+            writer.write_table(pa_table(part, schema.names, like=rows).cast(schema))

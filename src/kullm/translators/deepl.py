@@ -95,6 +95,8 @@ class DeepL:
         """One call to /v2/translate."""
         import deepl
 
+        if self.formality in ("less", "more") and target.lower() == "ko":
+            raise UsageError("DeepL has no formality for Korean.", next="Say the register in `instructions`.")
         more: dict[str, Any] = {"context": context or None, "custom_instructions": list(self.instructions) or None}
         more |= {"glossary_ids": list(self.glossaries) or None, "formality": self.formality}
         more |= _TAGS if xml else {}

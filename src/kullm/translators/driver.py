@@ -197,8 +197,12 @@ class Job:
         for name, text, before in self.texts(record):
             if name in stays:
                 continue
-            known = imported.whole(text)
-            layout = Layout((known,), ()) if known is not None else imported.fill(self.asker.layout(text))
+            whole = imported.whole(text)
+            if whole is not None:
+                layout, count = Layout((whole,), ()), len(text)
+            else:
+                layout, count = imported.fill(self.asker.layout(text))
+            row.imported += count
             row.old[name], row.layouts[name] = text, layout
             row.requests += [self.asker.request(segment, before) for segment in layout.segments]
         return row
@@ -230,7 +234,7 @@ class Job:
         found = verdicts(row.old, new, source=self.source, target=self.target)
         return {
             **placed(record, new, self.fields),
-            "original": record.get("original") or {name: record.get(name) for name in TEXT_FIELDS},
+            "original": record.get("original") or {name: record.get(name) for name in (*TEXT_FIELDS, "history")},
             "verdicts": [{"kind": one.kind, "field": one.field, "evidence": one.evidence} for one in found],
             "bound": {**asdict(tied), "fields": list(tied.fields)} if tied else None,
         }
@@ -238,7 +242,10 @@ class Job:
 
 @dataclass(slots=True)
 class Opened:
-    """A row that waits for its answers. `old` and `layouts` are by field, `requests` and `results` in their order."""
+    """A row that waits for its answers. `old` and `layouts` are by field, `requests` and `results` in their order.
+
+    `imported`: the characters that imported pairs answer.
+    """
 
     record: Mapping[str, Any]
     bound: Bound | None
@@ -246,6 +253,7 @@ class Opened:
     layouts: dict[str, Layout] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     results: list[str | Failure] = field(default_factory=list)
+    imported: int = 0
 
 
 def _not_text(value: object) -> Failure:

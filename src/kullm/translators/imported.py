@@ -25,16 +25,17 @@ class Imported:
         found: str | None = self._memory.recall(self._identity, [text]).get(text)
         return found
 
-    def fill(self, layout: Layout) -> Layout:
-        """The layout with the segments that are known put into its frames."""
+    def fill(self, layout: Layout) -> tuple[Layout, int]:
+        """The layout with the segments that are known put into its frames, and how many characters those had."""
         if not self._any or not layout.segments:
-            return layout
+            return layout, 0
         known = self._memory.recall(self._identity, {segment.text for segment in layout.segments})
-        frames, segments = [layout.frames[0]], []
+        frames, segments, count = [layout.frames[0]], [], 0
         for segment, frame in zip(layout.segments, layout.frames[1:], strict=True):
             if segment.text in known:
                 frames[-1] += known[segment.text] + frame
+                count += len(segment.text)
             else:
                 segments.append(segment)
                 frames.append(frame)
-        return Layout(tuple(frames), tuple(segments))
+        return Layout(tuple(frames), tuple(segments)), count

@@ -52,12 +52,14 @@ class Plan:
 
     def __str__(self) -> str:
         time = "unknown" if self.seconds is None else _time(self.seconds)
-        if self.months is not None:
+        if not self.billed:
+            money = "nothing to pay"
+        elif self.months is not None:
             money = f"none on the free plan, which allows 500,000 characters a month ({self.months} month(s) of it)"
         elif self.price is None or self.money is None:
             money = "unknown; give the price of a million"
         else:
-            money = f"{self.money:.2f} {self.price.currency} at {self.price}"
+            money = f"{self.money:.{2 if self.money >= 1 else 4}f} {self.price.currency} at {self.price}"
         rows = [
             ("rows", f"{self.rows:,} with {self.characters:,} characters"),
             ("never sent", f"{self.kept:,} characters (code, spans, structure, white space)"),
@@ -131,6 +133,8 @@ class _Count:
             self.characters += sum(len(text) for _, text, _ in self.job.texts(record))
             row = self.job.opened(record, imported)
             chunk += row.requests
+            self.known += row.imported
+            self.asked += row.imported
             if len(chunk) >= 500:
                 self.look(chunk)
                 chunk = []
