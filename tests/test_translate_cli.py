@@ -237,8 +237,9 @@ def test_tasks_bound_to_english_are_flagged_kept_or_rejected(policy: str, whole:
 
 def test_a_second_translation_at_the_same_time_says_who_is_at_work_and_asks_nobody() -> None:
     file = sixty()
-    with DeepLServer(pseudo_korean, delay=4) as server:
+    with DeepLServer(pseudo_korean, delay=5) as server:
         command = ["translate", file, "--server-url", server.url]
+        well(*command, "--plan")  # what the second one needs is loaded before the first one starts
         first = start(*command, "-o", "one.jsonl")
         until = monotonic() + 60
         while not server.requests and first.poll() is None and monotonic() < until:
