@@ -1,4 +1,4 @@
-"""Rows like those of instruction data sets, as many as are wanted: the demo's own rows, each line made a line of its own.
+"""Rows like those of instruction data sets, as many as are wanted: the demo's own, each line made one of its own.
 
 And a server's translations of them: the demo's Korean where it is known, and made-up syllables for the rest.
 """

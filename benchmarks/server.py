@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
+from pathlib import Path
 
 from corpus import korean
 
 from kullm.testing import DeepLServer
 
 korean("warm up")
-with DeepLServer(korean, key="bench", delay=float(sys.argv[1]), ledger_file=sys.argv[2]) as server:
+with DeepLServer(korean, key="bench", delay=float(sys.argv[1]), ledger_file=Path(sys.argv[2])) as server:
     print(server.url, flush=True)
     threading.Event().wait()

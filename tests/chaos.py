@@ -370,18 +370,19 @@ WORDS = (
     "river", "bridge", "winter", "garden", "teacher", "letter", "mountain", "window", "paper", "music", "station",
     "morning", "market", "doctor", "forest", "island", "kitchen", "lesson", "village", "summer", "harbour", "engine",
 )  # fmt: skip
-KINDS = ("plain", "code", "url", "list", "fence", "bound")
+KINDS = ("plain", "code", "url", "list", "fence", "bound", "chat")
 
 
 def rows(count: int, chance: random.Random) -> Iterator[dict[str, object]]:
-    """Generated rows: with spans, several lines, texts that come again, and tasks bound to English."""
+    """Generated rows: with spans, lines, earlier turns, texts that come again, and tasks bound to English."""
 
     def some(most: int) -> str:
         return " ".join(chance.choices(WORDS, k=chance.randint(3, most)))
 
     for number in range(count):
         task, text, answer = f"Describe the {some(8)}.", "", f"The {some(14)} is near the {some(6)}."
-        kind = chance.choices(KINDS, weights=(30, 15, 15, 15, 10, 5))[0]
+        kind = chance.choices(KINDS, weights=(30, 15, 15, 15, 10, 5, 2))[0]
+        history: list[dict[str, str]] = []
         if kind == "code":
             text = f"Call `{chance.choice(WORDS)}_{number}()` with {{name}} and {number} as the {some(6)}."
         elif kind == "url":
@@ -392,11 +393,13 @@ def rows(count: int, chance: random.Random) -> Iterator[dict[str, object]]:
             answer = f"Run this {some(5)}:\n\n```\nprint({number})\n```\n\nIt shows the {some(9)}."
         elif kind == "bound":
             task, text = "Correct the grammar of this sentence.", f"He go to the {some(6)}."
+        elif kind == "chat":
+            history = [{"instruction": f"Where is the {some(4)}?", "output": f"Near the {some(5)}."}]
         if chance.random() < 0.1:
             task = "Write a story about a garden in the winter."
         yield {
             "id": f"row-{number}", "source": "generated", "licence": "none", "instruction": task, "input": text,
-            "output": answer,
+            "output": answer, "history": history,
         }  # fmt: skip
 
 
@@ -449,6 +452,8 @@ def translate(
     seed: int = 0, side_by_side: int = 2, a_job: int = 20, show: Callable[[str], object] = print,
 ) -> tuple[Tally, Tally]:  # fmt: skip
     """Jobs until that many kills, and that many signals, have struck: what was counted of each."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job: the children would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     setting = prepared(folder, rows, in_flight, delay, random.Random(seed))
     show(f"undisturbed: {rows} rows, {setting.calls} calls, the first after {setting.seconds:.1f} s")
     work = partial(one_job, setting, seed=seed)

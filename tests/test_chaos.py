@@ -12,8 +12,6 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import pytest
-
 import kullm
 from chaos import Job, prepared, server, translate
 from kullm.sources import scan
@@ -60,7 +58,6 @@ def test_a_broken_promise_is_noticed(tmp_path: Path) -> None:
     assert job.tally.destroyed == 1
 
 
-@pytest.mark.xfail(strict=True, reason="rows.records takes a stream for a data set, as it has to_list in datasets 5")
 def test_a_stream_of_rows_with_and_without_earlier_turns_is_translated(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     row = {"id": "a", "source": "s", "licence": "l", "instruction": "Go.", "input": "", "output": "Yes."}

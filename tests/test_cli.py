@@ -360,3 +360,19 @@ def test_the_252_questions_come_out_as_they_were_published_and_each_text_is_bill
         well(*command, DEEPL_AUTH_KEY="test-key")
         assert server.requests == requests
         assert Path("korean.jsonl").read_bytes() == first
+
+
+def test_a_finished_translation_is_not_made_again_until_something_about_it_changes() -> None:
+    file = rows()
+    out = Path("korean.jsonl")
+    with DeepLServer(lambda text: f"«{text}»") as server:
+        command = ["translate", file, "-o", out, "--server-url", server.url]
+        well(*command, DEEPL_AUTH_KEY="test-key")
+        first, requests = out.read_bytes(), server.requests
+        assert "made before" in kullm_command(*command, DEEPL_AUTH_KEY="test-key").stderr
+        out.write_text("spoiled")
+        assert "made before" not in kullm_command(*command, DEEPL_AUTH_KEY="test-key").stderr
+        assert out.read_bytes() == first
+        assert server.requests == requests, "the memory knew every text"
+        well(*command, "--fields", "instruction", DEEPL_AUTH_KEY="test-key")
+        assert out.read_bytes() != first

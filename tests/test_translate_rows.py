@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from hostile import ENGINES, made
 from kullm import load, translate
-from kullm.errors import InputError, KullmError, ServiceError, UsageError
+from kullm.errors import InputError, ServiceError, UsageError
 from kullm.remote import Limits, Memory
 from kullm.rows import TEXT_FIELDS, Failure, dataset
 from kullm.sources import save, scan
@@ -424,7 +424,6 @@ def test_the_english_of_any_other_field_that_was_translated_is_kept_too() -> Non
 TURNS = (("Who are you?", "A program."), ("What can you do?", "Many things."), ("Show me one.", "Here it is."))
 
 
-@pytest.mark.xfail(reason="the English of earlier turns is nowhere in the row")
 def test_the_english_of_earlier_turns_is_kept_too() -> None:
     done = translate(chat(*TURNS), FakeTranslator(), memory=None)
     assert "Who are you?" in json.dumps(done[2]["original"])
@@ -574,7 +573,7 @@ def test_a_field_without_a_value_asks_nobody_and_the_original_says_so() -> None:
     fake = FakeTranslator()
     done = translate(rows(["Ask", None, "Tell"], ["Say", "more", None]), fake, memory=None)
     assert fake.calls == [("Ask", "Tell", "Say", "more")]
-    assert done["original"][0] == {"instruction": "Ask", "input": None, "output": "Tell"}
+    assert [done["original"][0][name] for name in TEXT_FIELDS] == ["Ask", None, "Tell"]
     assert not done[0]["input"]
     assert not done[1]["output"]
 
@@ -667,7 +666,6 @@ def test_a_stream_that_is_read_twice_is_paid_for_once(tmp_path: Path) -> None:
     assert len(fake.calls) == calls
 
 
-@pytest.mark.xfail(reason="rows without earlier turns and rows with some do not make one batch of a stream")
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
 def test_a_file_is_scanned_translated_and_saved_as_a_loaded_one_is(tmp_path: Path, ending: str) -> None:
     same = {"source": "s", "licence": "l", "input": ""}
@@ -881,29 +879,40 @@ def test_more_than_deepl_takes_is_refused_before_any_request(options: dict[str, 
         DeepL("k", **options)
 
 
-@pytest.mark.xfail(reason="a setting that DeepL refuses for every text makes every row a failure, text by text")
-@pytest.mark.parametrize("options", [{"formality": "more"}, {"model_type": "best"}])
-def test_a_setting_that_deepl_refuses_stops_the_run_with_its_reason_and_few_requests(options: dict[str, Any]) -> None:
+def test_a_formality_that_korean_does_not_have_is_a_usage_error_before_any_request() -> None:
     with DeepLServer(lambda text: text) as server:
-        with pytest.raises((UsageError, ServiceError), match=r"formality|model_type"):
-            translate(
-                rows(*([f"Ask {n}"] for n in range(30))),
-                deepl(server, in_flight=1, per_second=None, **options),
-                memory=None,
-            )
+        with pytest.raises(UsageError, match=r"formality[\s\S]*instructions"):
+            translate(rows(["Ask"]), deepl(server, formality="more"), memory=None)
+        assert server.requests == 0
+
+
+every_text = pytest.mark.xfail(reason="what DeepL refuses for every text makes every row a failure, text by text")
+
+
+@pytest.mark.parametrize(
+    ("options", "to", "name"),
+    [
+        pytest.param({"model_type": "best"}, "ko", "model_type", marks=every_text),
+        pytest.param({"formality": "more"}, "zh", "formality", marks=every_text),
+    ],
+)
+def test_a_setting_that_deepl_refuses_stops_the_run_with_its_reason_and_few_requests(
+    options: dict[str, Any], to: str, name: str
+) -> None:
+    english = rows(*([f"Ask {n}"] for n in range(30)))
+    with DeepLServer(lambda text: text) as server:
+        with pytest.raises((UsageError, ServiceError), match=name):
+            translate(english, deepl(server, in_flight=1, per_second=None, **options), to=to, memory=None)
         assert server.requests < 20
 
 
-def test_a_setting_that_deepl_refuses_is_named_and_bills_nothing() -> None:
-    said: list[Failure] = []
-    stopped = ""
-    with DeepLServer(lambda text: text) as server:
-        try:
-            translate(rows(["Ask"], ["Say"]), deepl(server, formality="more"), memory=None, failures=said)
-        except KullmError as error:
-            stopped = str(error)
-        assert server.ledger == []
-    assert all("doesn't support formality" in words for words in [stopped or said[0].cause, *(x.cause for x in said)])
+def test_a_text_that_deepl_refuses_is_a_failure_with_deepls_own_words_and_is_not_billed() -> None:
+    failures: list[Failure] = []
+    with DeepLServer({"Say.": "말."}) as server:
+        done = translate(rows(["Ask."], ["Say."]), deepl(server), memory=None, failures=failures)
+        assert (done["id"][:], server.characters) == (["r1"], len("Say."))
+    assert [failure.id for failure in failures] == ["r0"]
+    assert "there is no translation of 'Ask.' here" in failures[0].cause
 
 
 # Functions as translators

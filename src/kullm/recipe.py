@@ -27,7 +27,7 @@ from kullm.reports import Report, report
 from kullm.rows import TEXT_FIELDS
 from kullm.sources import load, read, save
 from kullm.trainers import Checkpoint, PolyglotLoRA
-from kullm.translators import translate
+from kullm.translators import parse_budget, translate
 
 Plugin = str | Annotated[dict[str, Any], Field(min_length=1, max_length=1)]
 """A plug-in in a run file: its name, or its name with its settings: {recorded: [a.jsonl]}, {min-length: 10}."""
@@ -53,6 +53,10 @@ class Translate(_Part):
     source: str = "en"
     to: str = "ko"
     fields: tuple[str, ...] = TEXT_FIELDS
+    protect: bool = True
+    bound: Literal["flag", "keep", "reject"] = "flag"
+    budget: str | None = None
+    """The most that this stage may spend, each time that it is run: "500000" characters, or "20 EUR"."""
 
 
 class Train(_Part):
@@ -243,6 +247,7 @@ class _River:
     def translate(self) -> None:
         part = self.recipe.translate
         engine = self.plugin("translators", part.translator, part.without_key)
+        budget = parse_budget(part.budget, engine)
         for source, target in (("english.jsonl", "korean.jsonl"), ("questions.en.jsonl", "questions.jsonl")):
             rows = translate(
                 read(self.out / source),
@@ -250,6 +255,9 @@ class _River:
                 to=part.to,
                 source=part.source,
                 fields=part.fields,
+                protect=part.protect,
+                bound=part.bound,
+                budget=budget,
                 memory=self.memory,
                 failures=self.out / target.replace(".jsonl", ".untranslated.jsonl"),
             )
