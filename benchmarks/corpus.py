@@ -17,7 +17,7 @@ from kullm.translators import Recorded
 
 DEMO = Path(kullm.__file__).parent / "demo"
 _WORD = re.compile(r"[a-z]{4,}")
-_LEAD = re.compile(r"^[\s\d\W]*")
+_LEAD = re.compile(r"^(?:\s|[-*+>#|]+\s|\d+[.)]\s)*")
 
 
 def rows(count: int, seed: int = 0) -> Iterator[dict[str, str]]:

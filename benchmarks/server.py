@@ -10,7 +10,7 @@ from corpus import korean
 
 from kullm.testing import DeepLServer
 
-korean("warm up")
+korean("all is loaded now")
 with DeepLServer(korean, key="bench", delay=float(sys.argv[1]), ledger_file=Path(sys.argv[2])) as server:
     print(server.url, flush=True)
     threading.Event().wait()

@@ -12,38 +12,42 @@ from __future__ import annotations
 
 import argparse
 import gc
+import http.client
 import json
 import logging
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import datasets
 import deepl
 from corpus import korean, rows
 
 import kullm
+from kullm.remote import Memory
 from kullm.rows import dataset
-from kullm.testing import FakeTranslator
 from kullm.translators import DeepL
 from kullm.translators.spans import XML, Damage, protect
 
-BATCH, WAIT = 50, 0.1
+BATCH, WAIT, OWN = 50, 0.1, 0.0013
+"""Texts a request, seconds from a request to its answer, and how many of them the server needs beside its delay."""
 COLUMNS = ("id", "source", "licence", "instruction", "input", "output")
 FIELDS = ("instruction", "input", "output")
 
 
 @contextmanager
-def server() -> Iterator[str]:
+def server(wait: float = WAIT - OWN) -> Iterator[str]:
     """The address of a test server in another process."""
-    command = [sys.executable, str(Path(__file__).with_name("server.py")), str(WAIT), "/dev/null"]
+    command = [sys.executable, str(Path(__file__).with_name("server.py")), str(wait), "/dev/null"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -52,9 +56,8 @@ def server() -> Iterator[str]:
             process.kill()
 
 
-def ours(url: str, texts: list[str], in_flight: int) -> float:
-    """kullm.translate, everything on."""
-    data = dataset([{"id": str(n), "instruction": text} for n, text in enumerate(texts)], COLUMNS)
+def ours(url: str, data: datasets.Dataset, in_flight: int) -> float:
+    """kullm.translate on whole rows, everything on."""
     engine = DeepL("bench", url, in_flight=in_flight, per_second=None)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
@@ -91,30 +94,54 @@ def loop(url: str, texts: list[str], in_flight: int) -> float:
     return time.perf_counter() - start
 
 
+def bare(url: str, texts: list[str]) -> float:
+    """The seconds that one request of 50 texts takes at least, by the standard library's client."""
+    connection = http.client.HTTPConnection(url.partition("//")[2])
+    body = json.dumps({"text": texts[:BATCH], "source_lang": "EN", "target_lang": "KO"})
+    headers = {"Authorization": "DeepL-Auth-Key bench", "Content-Type": "application/json"}
+    found = []
+    for _ in range(30):
+        start = time.perf_counter()
+        connection.request("POST", "/v2/translate", body, headers)
+        connection.getresponse().read()
+        found.append(time.perf_counter() - start)
+    connection.close()
+    return median(found)
+
+
+def material(count: int) -> tuple[datasets.Dataset, list[str]]:
+    """Rows, and what they hold to be translated: that many different texts, line by line."""
+    texts: dict[str, None] = {}
+    taken: list[dict[str, str]] = []
+    for row in rows(count):
+        if len(texts) >= count:
+            break
+        taken.append(row)
+        texts |= dict.fromkeys(segment.text for name in FIELDS for segment in protect(row[name]).segments)
+    return dataset(taken, COLUMNS), list(texts)
+
+
 def throughput(requests: int, rounds: int) -> None:
-    lines = [line for row in rows(requests) for name in FIELDS for line in row[name].split("\n") if line.strip()]
-    asked = [line for line in dict.fromkeys(lines) if len(protect(line).segments) == 1]
-    extra = 0
-    while len(asked) < requests * BATCH:
-        extra += 1
-        more = (line for row in rows(requests, extra) for name in FIELDS for line in row[name].split("\n"))
-        asked = list(dict.fromkeys([*asked, *(line for line in more if len(protect(line).segments) == 1)]))
-    asked = asked[: requests * BATCH]
-    mean = sum(map(len, asked)) / len(asked)
-    spans = sum(len(protect(text).segments[0].parts) > 1 for text in asked) / len(asked)
-    print(f"{len(asked)} texts, {mean:.0f} characters on average, {spans:.0%} with spans; share of the limit")
+    data, texts = material(requests * BATCH)
+    print(f"{len(data)} rows with {len(texts)} texts of {sum(map(len, texts)) / len(texts):.0f} characters on average")
+    with server() as url:
+        print(f"a bare request of 50 texts, one at a time: {bare(url, texts) * 1e3:.1f} ms", flush=True)
     for in_flight in (5, 16, 32):
         found: dict[str, list[float]] = {}
         for _ in range(rounds):
             for name, run in (("kullm", ours), ("client in a pool", pool), ("dataset-translator", peer)):
                 with server() as url:
                     gc.collect()
-                    found.setdefault(name, []).append(len(asked) / run(url, asked, in_flight))
+                    work: Any = data if run is ours else texts
+                    found.setdefault(name, []).append(len(texts) / run(url, work, in_flight))
         limit = BATCH * in_flight / WAIT
         for name, speeds in found.items():
-            print(f"{in_flight:>3} in flight  {name:<20} {median(speeds):8.0f} texts/s  {median(speeds) / limit:5.2f}")
+            shares = ", ".join(f"{speed / limit:.2f}" for speed in sorted(speeds))
+            print(
+                f"{in_flight:>3} in flight  {name:<20} {median(speeds):8.0f} texts/s  {shares} of the limit", flush=True
+            )
     with server() as url:
-        speed = 100 / loop(url, asked[:100], 1)
+        speed = 100 / loop(url, texts[:100], 1)
     print(f"  1 in flight  {'one text a call':<20} {speed:8.0f} texts/s")
 
 
@@ -131,9 +158,20 @@ def protection(count: int) -> None:
     print(f"protection and verification: {best / len(texts) * 1e6:.0f} µs CPU a text of {mean:.0f} characters")
 
 
+class Instant:
+    """Answers at once and keeps nothing."""
+
+    identity, limits, options = "instant", kullm.Limits(items=BATCH, in_flight=4), ("context", "xml")
+
+    def translate(
+        self, texts: Sequence[str], *, source: str, target: str, context: str = "", xml: bool = False
+    ) -> list[str]:
+        return [korean(text) for text in texts]
+
+
 def streamed(count: int) -> None:
     """Peak memory while rows stream through, at three points on the way."""
-    engine = FakeTranslator(korean, limits=kullm.Limits(items=50, in_flight=4), options=("context", "xml"))
+    engine = Instant()
     features = datasets.Features({name: datasets.Value("string") for name in COLUMNS})
     source = datasets.IterableDataset.from_generator(rows, features=features, gen_kwargs={"count": count})
     with tempfile.TemporaryDirectory() as folder:
@@ -146,17 +184,30 @@ def streamed(count: int) -> None:
 
 
 def again(count: int) -> None:
-    """A finished run of that many rows, started again."""
-    data = dataset(list(rows(count)), COLUMNS)
-    engine = FakeTranslator(korean, limits=kullm.Limits(items=50, in_flight=4), options=("context", "xml"))
-    with tempfile.TemporaryDirectory() as folder:
-        first = kullm.translate(data, engine, memory=Path(folder) / "memory.sqlite")
-        asked = len(engine.calls)
-        start = time.perf_counter()
-        second = kullm.translate(data, engine, memory=Path(folder) / "memory.sqlite")
-        spent = time.perf_counter() - start
-    assert first.to_list() == second.to_list()
-    print(f"a finished run of {count:,} rows again: {len(engine.calls) - asked} requests, {spent:.1f} s")
+    """A finished translation of a file of that many rows, started again with the same command; and by the library."""
+    with tempfile.TemporaryDirectory() as folder, server(0) as url:
+        file, memory = Path(folder) / "rows.jsonl", Path(folder) / "memory.sqlite"
+        with file.open("w", encoding="utf-8") as lines:
+            lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows(count))
+        command = [Path(sys.executable).with_name("kullm"), "translate", str(file), "-o", f"{folder}/korean.jsonl"]
+        command += ["--memory", str(memory), "--server-url", url]
+        runs = []
+        for _ in range(2):
+            start, before = time.perf_counter(), asked(memory)
+            subprocess.run(command, env=os.environ | {"DEEPL_AUTH_KEY": "bench"}, check=True, capture_output=True)
+            runs.append((time.perf_counter() - start, asked(memory) - before))
+        for name, (seconds, requests) in zip(("first", "again"), runs, strict=True):
+            print(f"{count:,} rows, the command, {name}: {requests} requests, {seconds:.1f} s", flush=True)
+        start, before = time.perf_counter(), asked(memory)
+        kullm.translate(kullm.load(file), DeepL("bench", url), memory=memory)
+        seconds, requests = time.perf_counter() - start, asked(memory) - before
+        print(f"{count:,} rows, kullm.translate, again: {requests} requests, {seconds:.1f} s", flush=True)
+
+
+def asked(memory: Path) -> int:
+    """The calls that were ever begun."""
+    with Memory(memory) as store:
+        return len(store.calls())
 
 
 def main() -> None:

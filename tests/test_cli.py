@@ -93,7 +93,7 @@ def test_rows_go_from_load_through_translate_to_keep() -> None:
         assert Counter(text for billed in server.ledger for text in billed.texts) == dict.fromkeys(KOREAN, 1)
     well("keep", "korean.parquet", "-o", "kept.parquet", "--rejected", "rejected.jsonl")
     kept = kullm.load("kept.parquet")
-    wanted = [
+    wanted: list[dict[str, Any]] = [
         {name: KOREAN.get(row[name], "") for name in TEXTS} | {"original": row | {"history": []}}
         for row in ENGLISH
         if row["output"] != "Yes."

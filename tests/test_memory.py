@@ -263,6 +263,16 @@ def test_what_jsonl_exports_comes_back_in_another_memory(
         assert memory.recall("deepl en>ko", pairs) == pairs
 
 
+def test_answers_of_models_go_out_as_jsonl_and_come_back(tmp_path: Path) -> None:
+    answer = {"text": "네.", "finish_reason": "stop"}
+    with Memory(None) as memory:
+        memory.add("openai/gpt-4", {}, {"Yes?": answer})
+        export_memory(memory, tmp_path / "m.jsonl")
+    with Memory(None) as memory:
+        import_memory(memory, tmp_path / "m.jsonl")
+        assert memory.recall("openai/gpt-4", ["Yes?"]) == {"Yes?": answer}
+
+
 xml = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff")).filter(str.strip)
 
 
@@ -280,7 +290,17 @@ def test_what_tmx_exports_answers_as_imported_pairs(
         assert memory.recall("imported en>ko", pairs) == pairs
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"source": "a"}', '{"source": 1, "target": "b"}', '{"identity": "x"}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{", "[]", '{"source": "a"}', '{"source": 1, "target": "b"}', '{"source": "a", "target": null}',
+        '{"identity": "x"}', '{"identity": "x", "about": {}, "item": 1, "value": "b"}',
+        '{"identity": "x", "about": {}, "item": "a", "value": 7}',
+        '{"identity": "x", "about": {}, "item": "a", "value": null}',
+        '{"identity": "x", "about": {}, "item": "a", "value": ["b"]}',
+        '{"identity": "x", "about": {"target": "ko"}, "item": "a", "value": {"text": "b"}}',
+    ],
+)  # fmt: skip
 def test_a_line_that_is_no_pair_is_named(tmp_path: Path, line: str) -> None:
     file = tmp_path / "pairs.jsonl"
     file.write_text(f'{{"source": "a", "target": "b"}}\n{line}\n')

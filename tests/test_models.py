@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -149,7 +150,9 @@ def test_what_is_no_chat_completion_is_never_an_answer(kind: Kind, questions: Da
             kullm.answer(of(server), questions, memory=memory)
     with Memory(memory) as store:
         assert len(store) == 0
-    assert len(server.ledger) == 3  # the first question was sent once above, twice by answer, then it stopped
+    sent = Counter(str(request["messages"]) for request in server.ledger[1:])  # the first was not by `answer`
+    assert len(sent) <= 2
+    assert max(sent.values()) == 2
 
 
 def test_the_key_stands_in_no_text(questions: Dataset, tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def test_a_memory_of_another_version_is_an_input_error(tmp_path: Path) -> None:
 
 
 @quick
-@given(st.sets(st.integers(0, 60)), st.sets(st.integers(0, 60)), limits)
+@given(st.sets(st.integers(0, 60)), st.sets(st.integers(0, 60), max_size=9), limits)
 def test_a_refused_item_is_found_and_all_others_are_answered_once(
     good: set[int], bad: set[int], allowed: Limits
 ) -> None:
@@ -221,6 +221,59 @@ def test_a_refused_item_is_found_and_all_others_are_answered_once(
     for item, result in zip(items, run(call, items, identity="x", limits=allowed), strict=True):
         assert result == (Failure("", "call", "bad text") if int(item) in bad else item)
     assert sorted(answered) == sorted(str(item) for item in good - bad)
+
+
+def refusing(good: set[int], sent: list[int], pause: float = 0.0) -> Callable[[Sequence[str]], list[str]]:
+    """A service that takes batches of good numbers alone, and says of any other what is wrong with it."""
+
+    def call(batch: Sequence[str]) -> list[str]:
+        sent.append(len(batch))
+        if not good.issuperset(map(int, batch)):
+            raise Refused(f"text {len(sent)} '{batch[0]}': bad model_type")
+        time.sleep(pause)
+        return list(batch)
+
+    return call
+
+
+@pytest.mark.parametrize("count", [10, 50, 5000])
+@pytest.mark.parametrize("most", [1, 50])
+def test_a_service_that_refuses_every_item_stops_the_run_with_its_words_after_few_calls(count: int, most: int) -> None:
+    sent: list[int] = []
+    with Memory(None) as memory:
+        for _ in range(2):  # what was refused proves nothing to the next run
+            with pytest.raises(ServiceDown, match=r"bad model_type[\s\S]*Check the settings of the plug-in"):
+                run(refusing(set(), sent), [*map(str, range(count))], identity="x", limits=Limits(most), memory=memory)
+    assert len(sent) <= 2 * 20
+    assert sent.count(1) == 2 * 10
+
+
+@pytest.mark.parametrize("most", [1, 4, 50])
+def test_fewer_than_ten_items_that_are_all_refused_are_failures(most: int) -> None:
+    found = run(refusing(set(), []), [*map(str, range(9))], identity="x", limits=Limits(most))
+    assert [type(result) for result in found] == [Failure] * 9
+
+
+@pytest.mark.parametrize(
+    ("good", "limits"),
+    [
+        pytest.param({*range(20, 50)}, Limits(50), id="those after them in the batch"),
+        pytest.param({49}, Limits(50, in_flight=50), id="one of a batch"),
+        pytest.param({*range(15, 50)}, Limits(1, in_flight=16), id="one that is still in flight"),
+    ],
+)
+def test_many_items_that_are_refused_at_first_stop_nobody(good: set[int], limits: Limits) -> None:
+    items = [*map(str, range(50))]
+    found = run(refusing(good, [], pause=0.05), items, identity="x", limits=limits)
+    assert [result for result in found if not isinstance(result, Failure)] == [str(number) for number in sorted(good)]
+
+
+def test_a_run_of_which_only_refused_items_are_left_ends_in_failures_again() -> None:
+    items, good = [*map(str, range(50))], {*range(20)}
+    with Memory(None) as memory:
+        first, again = (run(refusing(good, []), items, identity="x", limits=Limits(5), memory=memory) for _ in range(2))
+    assert [isinstance(result, Failure) for result in first] == [number not in good for number in range(50)]
+    assert [isinstance(result, Failure) for result in again] == [number not in good for number in range(50)]
 
 
 WRONG_COUNTS: dict[str, Callable[[Sequence[str]], list[str]]] = {

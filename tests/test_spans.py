@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from hostile import ENGINES, identity, korean, made, pieces, translated
 from kullm.errors import UsageError
-from kullm.translators.inline import GATE, cut
 from kullm.translators.spans import PLAIN, XML, Damage, Layout, Segment, Style, finer, protect
+from kullm.translators.spans.inline import GATE, cut
 
 quick = settings(max_examples=150, deadline=None, derandomize=True)
 STYLES = (XML, PLAIN, Style("@{}@"), Style('<ph n="{}"/>', xml=True))

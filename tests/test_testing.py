@@ -532,9 +532,20 @@ def test_a_client_that_goes_away_during_the_delay_is_billed_all_the_same() -> No
     with DeepLServer(str.upper, delay=0.1) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as sock:
             sock.sendall(request(server))
-            time.sleep(0.03)
-            assert server.ledger == []
+            wait_for(lambda: len(server.ledger) == 1)
+        time.sleep(0.2)
+        assert len(server.ledger) == 1
+        assert ask(server).status == 200
+
+
+def test_a_request_is_billed_at_once_and_answered_after_the_delay() -> None:
+    with DeepLServer(str.upper, delay=0.3) as server, ThreadPoolExecutor(1) as pool:
+        began = time.monotonic()
+        asked = pool.submit(ask, server)
         wait_for(lambda: len(server.ledger) == 1)
+        assert not asked.done()
+        assert asked.result().status == 200
+        assert time.monotonic() - began >= 0.3
 
 
 def came(server: Server, count: int) -> bool:

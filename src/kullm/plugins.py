@@ -1,10 +1,12 @@
 """Names to plug-ins, by entry point. Consulted only when a string is given; in Python, pass the object.
 
-A name may carry one argument after a colon: "recorded:pairs.jsonl", "openai:gpt-4o", "huggingface:out/model".
+A name may carry one argument after a colon: "recorded:pairs.jsonl", "openai:gpt-4o", "huggingface:out/model". A key
+is none: names stand in shell histories and run files.
 """
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -42,7 +44,8 @@ def available(kind: str) -> dict[str, Plugin]:
 def find(kind: str, name: str, *arguments: Any, **settings: Any) -> Any:
     """The plug-in `name` of a kind; where it is a class, made with the arguments.
 
-    Raises `UnknownPlugin` with the names that there are, `UsageError` where the arguments do not fit.
+    Raises `UnknownPlugin` with the names that there are, `UsageError` where the arguments do not fit or the first of
+    them would be a key.
     """
     name, colon, argument = name.partition(":")
     plugins = available(kind)
@@ -57,10 +60,23 @@ def find(kind: str, name: str, *arguments: Any, **settings: Any) -> Any:
         ) from error
     if not isinstance(target, type) and not (colon or arguments or settings):
         return target
+    if (colon or arguments) and _first_parameter(target) == "key":
+        raise UsageError(
+            f"The {kind[:-1]} {name!r} takes no key with its name.",
+            next=f"Write {name!r} alone, and put the key into the environment (DeepL: set DEEPL_AUTH_KEY).",
+        )
     try:
         return target(*([argument] if colon else []), *arguments, **settings)
     except (TypeError, ValueError) as error:
         raise UsageError(f"The {kind[:-1]} {name!r}: {error}.") from error
+
+
+def _first_parameter(target: Any) -> str:
+    """The name of the first argument that a plug-in is made with; "" where there is none or it does not say."""
+    try:
+        return next(iter(inspect.signature(target).parameters), "")
+    except (TypeError, ValueError):
+        return ""
 
 
 def _package(point: EntryPoint) -> str:

@@ -113,6 +113,9 @@ def translate(
         return
     done = translate(_rows(rows), engine, memory=memory, budget=limit, price=price, failures=failures, **how)
     save(done, out)
+    if _is_empty(out):
+        where = f"see {failures}" if failures else "name a file with --failures to see why"
+        raise KullmError(f"All {sum(1 for _ in _rows(rows))} rows failed, and {out} holds none; {where}.")
     mark_made(out, settings, [rows])
 
 
@@ -292,6 +295,15 @@ def _rows(path: Path) -> Any:
     return scan(path) if streams(path) else load(str(path))
 
 
+def _is_empty(path: Path) -> bool:
+    """Whether a file that kullm wrote holds no row."""
+    if path.suffix.lower() == ".jsonl":
+        return path.stat().st_size == 0
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(path).num_rows) == 0
+
+
 def _model(name: str, base_url: str | None, settings: list[str] | None = None) -> Any:
     """The model of that name; the server is for a service, the decoding for a model on this machine."""
     from kullm import plugins
@@ -316,7 +328,7 @@ def _settings(pairs: list[str] | None) -> dict[str, Any]:
 
 
 def main() -> None:
-    """The entry point: errors become one message and an exit code (2 usage, 4 service, 130 interrupted)."""
+    """The entry point: errors become one message and an exit code (see `kullm.errors`; 130 interrupted)."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("      %(message)s"))

@@ -79,8 +79,8 @@ def merge(
     """
     from kullm.remote import Memory
 
-    with Memory(memory) as store:
-        print(f"{store.merge(_there(other))} answers taken in")
+    with Memory(_there(other)), Memory(memory) as store:  # the other first: a wrong name leaves nothing behind
+        print(f"{store.merge(other)} answers taken in")
 
 
 @memories.command()
@@ -89,7 +89,7 @@ def forget(
     memory: File = Path(HOME),
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Delete answers: they will be paid for again.
+    """Delete answers: they will be paid for again. Any answer but "y" or "yes" deletes nothing.
 
     Example: kullm memory forget 'deepl/default en>ja'
     """
@@ -97,9 +97,19 @@ def forget(
 
     with Memory(_there(memory)) as store:
         count = sum(part.answers for part in store.stats() if part.identity.startswith(identity))
-        if count and not yes:
-            typer.confirm(f"Delete {count} answers that were paid for?", abort=True)
+        if count and not yes and not _confirmed(f"Delete {count} answers that were paid for? [y/N]: "):
+            print("nothing was deleted")
+            return
         print(f"{store.forget(identity)} answers deleted")
+
+
+def _confirmed(question: str) -> bool:
+    """Whether the user says yes; no answer at all is a no."""
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        print()
+        return False
 
 
 def _there(path: Path) -> Path:

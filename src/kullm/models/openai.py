@@ -85,6 +85,8 @@ class OpenAI:
             return ServiceDown(what, next="Check the model's name and base_url.")
         if getattr(error, "code", None) == "insufficient_quota":
             return QuotaSpent(f"{self.base_url}: the account has no credit left.", next="Add credit or wait.")
+        if status in (502, 504):  # a gateway gave up on work that may have been done
+            return UnknownOutcome(what)
         if status in (408, 409, 425, 429) or status >= 500:
             return Passing(what, retry_after=retry_after(error.response.headers))
         return Refused(what) if status in (400, 413, 422) else ServiceDown(what)

@@ -20,6 +20,8 @@ V = TypeVar("V")
 
 _CHUNK = 32
 """Items that are looked up, or handed out, before somebody looks at what has landed: a free place costs throughput."""
+_CHUNKS = 4
+"""Chunks that are looked at for one batch."""
 _FAILED = 10_000
 """Failures that are remembered, so that an equal item is not sent again."""
 _GROUPS = 64
@@ -150,10 +152,14 @@ class Desk(Generic[T, R, V]):
         return bool(chunk)
 
     def next_parcel(self) -> Parcel | None:
-        """A full batch, or where no item can be taken in, one that is not full."""
-        if not self._ready and not self.take_in() and self._boxes:
-            _, box = self._boxes.popitem(last=False)
-            return Parcel(box.take())
+        """A full batch, or where no item can be taken in before an answer comes, one that is not full."""
+        for _ in range(_CHUNKS):
+            if self._ready:
+                break
+            if not self.take_in():
+                if self._boxes and not self.more:
+                    return Parcel(self._boxes.popitem(last=False)[1].take())
+                return None
         return Parcel(self._ready.popleft()) if self._ready else None
 
     def deliver(self, results: dict[str, R | Failure]) -> None:

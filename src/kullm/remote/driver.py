@@ -90,16 +90,19 @@ def stream(
     `within` gives other limits of items and bytes for the calls of a group; `watch`: show how far it is.
 
     Calls keep to `limits`; a batch that the service refuses is halved until the bad item stands alone as a `Failure`
-    (with an empty id: the caller knows whose it is). After a passing failure all calls wait, Retry-After is a floor,
-    fewer are in flight, and `tries` in a row stop the run; an item that fails as often while others are answered is a
-    `Failure`. A call that may have been billed without an answer is sent at most `unknown_tries` times. Every call
-    reserves its cost from the tariff's budget first. A fatal error, a spent budget (`BudgetSpent`), or an interrupt
-    lets the calls in flight finish, keeps their answers and is raised; running again goes on from there.
+    (with an empty id: the caller knows whose it is); ten items refused in the same words before anything was answered
+    stop the run. After a passing failure all calls wait, Retry-After is a floor, fewer are in flight, and `tries` in a
+    row stop the run; an item that fails as often while others are answered is a `Failure`. A call that may have been
+    billed without an answer is sent at most `unknown_tries` times. Every call reserves its cost from the tariff's
+    budget first. A fatal error, a spent budget (`BudgetSpent`), or an interrupt lets the calls in flight finish, keeps
+    their answers and is raised; running again goes on from there.
     """
     if tariff and tariff.budget:
         tariff.budget.check(tariff.unit, tariff.price)
     own = not isinstance(memory, Memory)
     store = Memory.of(memory)
+    if store.rescued:
+        store.claim()
     desk = Desk(iter(items), identity, limits, store, key, group, within, load, accept or _as_it_is, stage)
     total = len(items) if isinstance(items, Sized) else None
     work = Work(call, desk, identity, limits, store, about or {}, save, tariff, stage, tries, unknown_tries)

@@ -19,10 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from kullm.errors import InputError, StorageFailed
+from kullm.errors import InputError, StorageFailed, UsageError
 from kullm.remote.calls import Begun, Ended, Part
 from kullm.remote.claim import Claim
-from kullm.remote.rescue import rescued, save_rescue
+from kullm.remote.rescue import is_rescued, rescued, save_rescue
 
 log = logging.getLogger("kullm")
 
@@ -138,6 +138,11 @@ class Memory:
     def of(cls, memory: Memory | str | Path | None) -> Memory:
         """`memory` itself, or the one at that path."""
         return memory if isinstance(memory, Memory) else cls(memory)
+
+    @property
+    def rescued(self) -> bool:
+        """Are there answers that this file could not take, which `claim` will take in?"""
+        return is_rescued(self.path)
 
     def claim(self) -> None:
         """Become the one run that adds to this file, until `close`. Raises `MemoryInUse` that says who is it now.
@@ -259,9 +264,14 @@ class Memory:
         self.commit([Ended(0, "answered", identity, answers)], about=about)
 
     def merge(self, other: str | Path) -> int:
-        """Take in the answers of another memory that this one lacks; the number of them."""
+        """Take in the answers of another memory that this one lacks; the number of them.
+
+        Raises `UsageError` where the other is this one, by whatever name.
+        """
         if not Path(other).exists():
             raise InputError(f"There is no memory {other}.")
+        if self.path is not None and self.path.samefile(other):
+            raise UsageError(f"{other} is the memory {self.path} itself.", next="Name the other one.")
         with Memory(other):  # it is one, and of this version
             pass
         self.claim()

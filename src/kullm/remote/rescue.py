@@ -32,8 +32,9 @@ def rescued(path: Path | None) -> Iterator[Ended]:
     """What a rescue file beside the memory holds; the file is deleted when all of it was taken. A torn last line is
     left out: its call stays open and is named as perhaps billed.
     """
-    if path is None or not (file := _beside(path)).exists():
+    if path is None or not is_rescued(path):
         return
+    file = _beside(path)
     for line in file.read_bytes().split(b"\n"):
         try:
             found = Ended(**json.loads(line))
@@ -41,6 +42,11 @@ def rescued(path: Path | None) -> Iterator[Ended]:
             continue
         yield found
     file.unlink()
+
+
+def is_rescued(path: Path | None) -> bool:
+    """Whether a rescue file lies beside the memory."""
+    return path is not None and _beside(path).exists()
 
 
 def _beside(path: Path) -> Path:

@@ -21,7 +21,7 @@ _PIECE = 64 * 1024
 class Wire:
     """What `requests` needs to be safe for paid calls: a deadline, a cap on the body, no redirects.
 
-    `adapter` is to be mounted on a session. `headers` are those of this thread's last answer, for clients that hide
+    `guard` makes a session so. `headers` are those of this thread's last answer, for clients that hide
     Retry-After. A body that is too large, too slow or broken off is an `UnknownOutcome`: the work may have been billed.
     """
 
@@ -32,6 +32,14 @@ class Wire:
     @property
     def headers(self) -> Mapping[str, str]:
         return getattr(self._last, "headers", {})
+
+    def guard(self, session: requests.Session, url: str) -> None:
+        """Make a session that calls `url` safe; the environment's proxies are looked up here, and not for each call."""
+        from requests.utils import get_environ_proxies
+
+        session.proxies, session.trust_env = get_environ_proxies(url), False
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, self.adapter())
 
     def adapter(self) -> HTTPAdapter:
         """A transport adapter for one session. Every wait in it is bounded by the deadline; a call as a whole by

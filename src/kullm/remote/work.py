@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from kullm.errors import (
@@ -39,8 +41,12 @@ log = logging.getLogger("kullm")
 
 _LOCAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 """Errors of the system that say nothing about a service."""
+_ALIKE = 10
+"""Items that are refused in the same words before anything is answered, after which the run stops."""
 _ALL = 100
-"""Items that are refused before anything is answered, after which the run stops."""
+"""The same where the words differ, or where the memory holds answers: then the settings were right once."""
+_APART = re.compile(r"""[0-9]+|"[^"]*"|'[^']*'|`[^`]*`|“[^”]*”|«[^»]*»""")
+"""What differs between two refusals for one reason: numbers, and what is quoted."""
 _LOOK = 0.2
 """Seconds between two looks at whether an interrupt is wanted."""
 
@@ -83,10 +89,12 @@ class Work(Generic[T, R, V]):
         self.pace = Pace(limits, stage, tries)
         self.again: deque[Parcel] = deque()
         self.limits = limits
-        self.fresh_first = self.useful = False
-        self.refused = 0
+        self.fresh_first = self.useful = self.doubt = False
+        """Does the service refuse whatever it is asked? A call was refused, and nothing was answered yet."""
+        self.refused, self.why = Counter[str](), ""
+        """How many single items were refused before anything was answered, by the words; those of the last."""
         self.poor = False
-        """Nothing more is affordable before a call in flight gives back what it reserved."""
+        """Nothing more starts before a call in flight has landed."""
         self.stop: BaseException | None = None
 
     def flow(self, total: int | None, advance: Callable[[int], None]) -> Generator[V | Failure, None, None]:
@@ -109,6 +117,7 @@ class Work(Generic[T, R, V]):
     def turn(self) -> None:
         """One step: what landed is written down together with what starts; only then is either used."""
         took = self.desk.ahead < self.limits.in_flight and self.desk.take_in()
+        time.sleep(0)  # a thread whose answer has come need not wait for this one
         landed = self.workers.landed(0 if took or self.desk.more else self.pause())
         if landed:
             self.poor = False
@@ -130,6 +139,7 @@ class Work(Generic[T, R, V]):
                 raise
             for parcel, number in zip(starting, numbers, strict=True):
                 self.workers.send(Flight(parcel, number, self.desk.items(parcel.keys)))
+            time.sleep(0)  # the calls start before this thread goes on
         for _, (_, results) in settled:
             self.desk.deliver(results)
         if self.stop is not None:
@@ -150,6 +160,11 @@ class Work(Generic[T, R, V]):
 
     def choose(self, starting: list[Parcel]) -> None:
         """Put the parcels that start now into `starting`, each with its cost reserved."""
+        if (down := self.refuses_all()) is not None:
+            self.poor = True
+            if not self.workers:  # a call in flight may still be answered
+                self.stop = down
+            return
         while len(self.workers) + len(starting) < int(self.pace.allowed) and self.pace.wait() <= 0:
             parcel = self.next_parcel()
             if parcel is None:
@@ -171,6 +186,9 @@ class Work(Generic[T, R, V]):
             parcel = self.again.popleft()
             self.fresh_first = True
             parcel.keys = self.desk.wanted(parcel.keys)
+            if self.doubt and len(parcel.keys) > 1:  # single items from all over tell soonest
+                parcel, rest = _cut(parcel, 1)
+                self.again.append(rest)
             if parcel.keys:
                 return parcel
         return self.desk.next_parcel()
@@ -186,9 +204,11 @@ class Work(Generic[T, R, V]):
             return parcel
         for count in range(len(costs), 0, -1):
             if tariff.budget.reserve(sum(costs[:count]), tariff.unit, tariff.price):
-                if count < len(costs):
-                    self.again.appendleft(Parcel(parcel.keys[count:], 0, parcel.failed, parcel.unknown, parcel.first))
-                return Parcel(parcel.keys[:count], sum(costs[:count]), parcel.failed, parcel.unknown, parcel.first)
+                parcel, rest = _cut(parcel, count)
+                if rest.keys:
+                    self.again.appendleft(rest)
+                parcel.units = sum(costs[:count])
+                return parcel
         self.again.appendleft(parcel)
         self.poor = True
         if not self.workers and not starting:  # calls in flight may still give back what they reserved
@@ -213,10 +233,13 @@ class Work(Generic[T, R, V]):
         except Refused as error:
             if not error.billed:
                 self.give_back(parcel)
+                self.doubt = not self.useful
             self.pace.good()
             ended = Ended(flight.number, "answered" if error.billed else "failed")
             if len(parcel.keys) == 1:
-                self.refuse(error)
+                if not self.useful:
+                    self.refused[_APART.sub("", error.what)] += 1
+                    self.why = error.what
                 return ended, {parcel.keys[0]: Failure("", self.stage, error.what)}
             middle = len(parcel.keys) // 2
             self.again.extendleft((Parcel(parcel.keys[middle:]), Parcel(parcel.keys[:middle])))
@@ -235,17 +258,23 @@ class Work(Generic[T, R, V]):
                 self.give_back(parcel)
             return Ended(flight.number, "failed" if unbilled else "unknown"), {}
         self.pace.good()
-        self.useful = True
+        self.useful, self.doubt = True, False
         return self.answers(flight, dict(zip(parcel.keys, answers, strict=True)))
 
-    def refuse(self, error: Refused) -> None:
-        """Count an item that the service refuses: one that refuses every item is not asked for all of them."""
-        self.refused += 1
-        if self.refused >= _ALL and not self.useful:
-            self.stop = self.stop or ServiceDown(
-                f"{self.stage}: the service refused each of the first {self.refused} items: {error.what}",
-                next="Check the settings of the plug-in.",
-            )
+    def refuses_all(self) -> ServiceDown | None:
+        """The error for a service that refuses whatever it is asked: it is not asked for all items."""
+        alike, count = max(self.refused.values(), default=0), self.refused.total()
+        if self.useful or (count < _ALL and (alike < _ALIKE or self.answered_before)):
+            return None
+        return ServiceDown(
+            f"{self.stage}: the service refused each of the first {count} items: {self.why}",
+            next="Check the settings of the plug-in.",
+        )
+
+    @cached_property
+    def answered_before(self) -> bool:
+        """Does the memory hold an answer of this service?"""
+        return any(part.identity == self.identity and part.answers for part in self.memory.stats())
 
     def late(self, flight: Flight) -> tuple[Ended | None, dict[str, R | Failure]]:
         """A call that was given up and landed after all: its answers were paid for."""
@@ -353,6 +382,12 @@ class Work(Generic[T, R, V]):
             stop.next = stop.next or ((self.memory.path and "Run it again: it goes on from there.") or "")
         else:
             stop.add_note(f"{self.stage}: {safe}")
+
+
+def _cut(parcel: Parcel, count: int) -> tuple[Parcel, Parcel]:
+    """The first `count` items of a parcel, and the others."""
+    past = (0, parcel.failed, parcel.unknown, parcel.first)
+    return Parcel(parcel.keys[:count], *past), Parcel(parcel.keys[count:], *past)
 
 
 def _checked(answers: object, sent: int, stage: str) -> Sequence[Any]:

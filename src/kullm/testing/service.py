@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from io import TextIOWrapper
 from pathlib import Path
@@ -52,10 +54,10 @@ def fingerprint(text: str) -> str:
 class Service:
     """A local server on a thread of its own, between `with` and its end; it may be started again on the same port.
 
-    `delay`: seconds from a request to its work. `port`: where to listen, 0 for any free one. `requests` counts all
-    that came, look-ups and refused ones too. `strays`: what followed a redirect fault. `ledger_file` gets a line of
-    JSON for each billed request, {"texts": [their `fingerprint`s], "cost": …}, before it is answered, and `ledger`
-    then stays empty: so it outlives both sides, and memory does not grow.
+    `delay`: seconds from a request, which is billed at once, to its answer. `port`: where to listen, 0 for any free
+    one. `requests` counts all that came, look-ups and refused ones too. `strays`: what followed a redirect fault.
+    `ledger_file` gets a line of JSON for each billed request, {"texts": [their `fingerprint`s], "cost": …}, before it
+    is answered, and `ledger` then stays empty: so it outlives both sides, and memory does not grow.
 
     A test's own function is called on the server's one thread: it must not wait (`delay` does). If it raises, the
     answer is 500 and says so. A client that goes away during the delay is billed all the same.
@@ -126,20 +128,23 @@ class Service:
         fault = next((fault for fault in self.faults if number in fault.requests), None)
         if fault and fault.kind in ("status", "redirect") and not fault.bills:
             return strike(fault, connection, {}, self._other(request))
-        return connection.later(self.delay, lambda: self._finish(connection, request, fault))
+        began = time.monotonic()
+        answer = self._answered(connection, request, fault)
+        return connection.later(self.delay - (time.monotonic() - began), answer)
 
-    def _finish(self, connection: Connection, request: Request, fault: Fault | None) -> None:
+    def _answered(self, connection: Connection, request: Request, fault: Fault | None) -> Callable[[], None]:
+        """Do and bill a request; gives what sends the answer."""
         try:
             done = self._do(request)
             if fault is None or fault.bills:
                 self._bill(done)
         except Rejected as refusal:
-            return _send(connection, refusal.status, refusal.answer)
+            return partial(_send, connection, refusal.status, refusal.answer)
         except Exception as error:  # noqa: BLE001 - the test's own function failed: say so where it is seen
-            return _send(connection, 500, failure(f"{type(error).__name__}: {error}", "test"))
+            return partial(_send, connection, 500, failure(f"{type(error).__name__}: {error}", "test"))
         if fault is None:
-            return _send(connection, 200, done.answer)
-        return strike(fault, connection, done.answer, self._other(request))
+            return partial(connection.send, answer(200, json.dumps(done.answer).encode()))
+        return partial(strike, fault, connection, done.answer, self._other(request))
 
     def _do(self, request: Request) -> Done:
         try:

@@ -9,17 +9,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kullm.errors import InputError
 from kullm.remote import Instead
-from kullm.rows import Failure
+from kullm.rows import TEXT_FIELDS, Failure
 from kullm.translators.numbers import lost_numbers
 from kullm.translators.spans import Damage, Layout, Segment, Style, finer, protect
 
 _TURN = ("instruction", "output")
+_LETTER = re.compile(r"[^\W\d_]")
+_SCALES = "hundred|hundert|thousand|tausend|million|millionen|mio|billion|milliarden?|mrd|trillion"
+_SHORT = "k|m|mn|b|bn"
+_NUMBER_ENDS = rf"(?![0-9]|[\s-]?(?i:(?:{_SCALES})s?|{_SHORT})\b)"
+"""Not before a scale word: "10 million" would keep an English word as a span; a verdict tells of it instead."""
 _CONTEXT = 2_000
 """Characters of earlier turns that go with a text; a service does not bill them, but they fill its requests."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """One text as it is sent. `segment` is what it was made of, None for a text that goes as it is."""
 
@@ -101,13 +107,29 @@ def joined(layout: Layout, results: Sequence[str | Failure]) -> str | Failure:
 
 
 def _as_spans(segment: Segment, numbers: Sequence[str]) -> Segment:
-    """The segment with `numbers` protected too."""
-    which = "|".join(re.escape(number) for number in sorted(set(numbers), key=len, reverse=True))
-    cut = re.compile(rf"(?<![0-9])({which})(?![0-9])")
+    """The segment with `numbers` protected too; as it is where no word would be left to translate."""
+    bare = {number for number in numbers if not _LETTER.search(number)}
+    if not bare:
+        return segment
+    which = "|".join(re.escape(number) for number in sorted(bare, key=len, reverse=True))
+    cut = re.compile(rf"(?<![0-9])((?:{which}){_NUMBER_ENDS}(?:\s?%)?)")
     parts: list[str] = []
     for place, part in enumerate(segment.parts):
         parts += [part] if place % 2 else cut.split(part)
-    return Segment(tuple(parts))
+    return Segment(tuple(parts)) if any(map(_LETTER.search, parts[0::2])) else segment
+
+
+def check_texts(record: Mapping[str, Any], fields: Sequence[str]) -> None:
+    """Raise `InputError` where a field or an earlier turn of a row holds something else than a text or nothing."""
+    held = [(name, record.get(name)) for name in (*TEXT_FIELDS, *fields)]
+    for number, turn in enumerate(record.get("history") or ()):
+        held += [(f"history[{number}].{name}", turn[name]) for name in _TURN]
+    for name, value in held:
+        if not isinstance(value, str | None):
+            raise InputError(
+                f"The row {record['id']}: {name} holds a value of the type {type(value).__name__}, and not a text.",
+                next="Make texts of this column; a column of other values may only stay, outside `fields`.",
+            )
 
 
 def texts(record: Mapping[str, Any], fields: Sequence[str], *, turns: bool) -> Iterator[tuple[str, str, str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from kullm.errors import KeyRefused, Passing, QuotaSpent, Refused, ServiceDown, UnknownOutcome, UsageError
 from kullm.remote import Limits, Price, Wire, api_key, retry_after, safe
+from kullm.remote.packing import size
 from kullm.rows import Failure
 
 if TYPE_CHECKING:
@@ -30,7 +32,8 @@ _TARGETS = {"en": "EN-US", "pt": "PT-BR"}
 """Languages that DeepL wants with a region when it translates into them."""
 _TAGS = {"tag_handling": "xml", "tag_handling_version": "v2"}
 _BYTES = 120 * 1024
-"""Of texts in a request of at most 128 KiB, which holds more than the texts."""
+"""Of texts and instructions in a request of at most 128 KiB, which holds more than them."""
+_XML_BYTES = 72 * 1024
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,6 @@ class DeepL:
     timeout: float = 120.0
     options: ClassVar[tuple[str, ...]] = ("context", "xml")
     unit: ClassVar[str] = "characters"
-    xml_bytes: ClassVar[int] = 72 * 1024
-    """Requests with tags fail above some 76 KiB, below the documented limit (deepl-node#33)."""
 
     def __post_init__(self) -> None:
         for name in ("instructions", "glossaries"):
@@ -71,13 +72,19 @@ class DeepL:
 
     @property
     def identity(self) -> str:
-        more = [self.formality, *self.instructions, *self.glossaries]
+        more: list[Any] = [self.formality, *self.instructions]
+        more += [list(self.glossaries)] if self.glossaries else []
         digest = f"+{hashlib.sha256(json.dumps(more).encode()).hexdigest()[:8]}" if any(more) else ""
         return f"deepl/{self.model_type or 'default'}{digest}" + (f"@{self.server_url}" if self.server_url else "")
 
     @property
     def limits(self) -> Limits:
-        return Limits(50, _BYTES, self.in_flight, self.per_second, self.timeout)
+        return Limits(50, _BYTES - self._orders, self.in_flight, self.per_second, self.timeout)
+
+    @property
+    def xml_bytes(self) -> int:
+        """Requests with tags fail above some 76 KiB, below the documented limit (deepl-node#33)."""
+        return _XML_BYTES - self._orders
 
     @property
     def allowance(self) -> int | None:
@@ -100,10 +107,12 @@ class DeepL:
         more: dict[str, Any] = {"context": context or None, "custom_instructions": list(self.instructions) or None}
         more |= {"glossary_ids": list(self.glossaries) or None, "formality": self.formality}
         more |= _TAGS if xml else {}
+        client: Any = self._client
+        client._client.last.content = ""
         try:
-            results = self._client.translate_text(
+            results = client.translate_text(
                 list(texts),
-                source_lang=source.upper(),
+                source_lang=source.upper().partition("-")[0],
                 target_lang=_TARGETS.get(target, target.upper()),
                 preserve_formatting=True,
                 model_type=self.model_type,
@@ -118,7 +127,7 @@ class DeepL:
         except deepl.DeepLException as error:
             raise self._cause(error) from None
         except (AttributeError, TypeError, KeyError, ValueError):  # the client trips over an answer of another shape
-            raise UnknownOutcome("DeepL answered with what is not a list of translations.") from None
+            return _texts(client._client.last.content)
         found: list[str | Failure] = [result.text for result in (results if isinstance(results, list) else [results])]
         if not found:  # the client makes an empty list of a page, half a reply and an empty one
             raise UnknownOutcome("DeepL answered with what holds no translation.")
@@ -151,9 +160,16 @@ class DeepL:
             return Refused(what)
         if status == 401:
             return KeyRefused("DeepL does not accept the key.", next=f"Check {KEY}.")
+        if status in (502, 504):  # a gateway gave up on work that may have been done
+            return UnknownOutcome(what)
         if status in (408, 409, 425) or (status or 0) >= 500:
             return Passing(what, retry_after=retry_after(self._wire.headers))
         return ServiceDown(what)
+
+    @property
+    def _orders(self) -> int:
+        """The bytes of a request that the instructions take."""
+        return sum(map(size, self.instructions))
 
     def _secret(self) -> str:
         return api_key(
@@ -172,15 +188,29 @@ class DeepL:
         class Once(HttpClient):
             """The client's connection without its retries: `kullm.remote` alone retries."""
 
+            last = threading.local()
+            """`content`: this thread's last answer."""
+
             def request_with_backoff(
                 self, method: str, url: str, data: Any, json: Any, headers: dict[str, str], stream: bool = False,
                 **more: Any,
             ) -> Any:  # fmt: skip
-                return self.request(method, url, data, json, headers, stream, **more)
+                status, self.last.content = self.request(method, url, data, json, headers, stream, **more)
+                return status, self.last.content
 
         client = deepl.DeepLClient(self._secret(), server_url=self.server_url, send_platform_info=False)
         client._client = Once(send_platform_info=False)
-        for scheme in ("https://", "http://"):
-            client._client._session.mount(scheme, self._wire.adapter())
+        self._wire.guard(client._client._session, client.server_url)
         weakref.finalize(self, client.close)
         return client
+
+
+def _texts(content: str) -> list[Any]:
+    """The texts of an answer that the client trips over, None where there is none."""
+    try:
+        found = [one.get("text") if isinstance(one, dict) else None for one in json.loads(content)["translations"]]
+    except (TypeError, KeyError, ValueError):
+        found = []
+    if not any(isinstance(text, str) for text in found):
+        raise UnknownOutcome("DeepL answered with what is not a list of translations.")
+    return found

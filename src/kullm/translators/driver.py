@@ -15,13 +15,14 @@ from kullm.progress import track
 from kullm.remote import Budget, Limits, Memory, Price, Settled, Tariff, stream
 from kullm.remote.memory import HOME
 from kullm.remote.packing import size
-from kullm.rows import TEXT_FIELDS, AnyRows, Failure, Failures, collect, need, records, settle
-from kullm.translators.asking import Asker, Request, joined, placed, texts
+from kullm.rows import NESTED, TEXT_FIELDS, AnyRows, Failure, Failures, collect, need, records, settle
+from kullm.translators.asking import Asker, Request, check_texts, joined, placed, texts
 from kullm.translators.bound import Bound, bound
 from kullm.translators.imported import Imported
-from kullm.translators.spans import VERSION, Layout
+from kullm.translators.languages import code
+from kullm.translators.spans import VERSION, Layout, finer
 from kullm.translators.translator import AnyTranslator, Engine, engine
-from kullm.translators.verdicts import verdicts
+from kullm.translators.verdicts.beside import Beside, Found, Texts
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -49,10 +50,10 @@ def translate(
 ) -> AnyRows:
     """`rows` with `fields` and earlier turns translated, in their order, and three new columns.
 
-    `original` holds the texts as they were; `verdicts` what looks wrong with the translation, a list of kind, field
-    and evidence, empty where nothing does; `bound` what binds the task to its language, or None. Such a row stays as
-    it is ("flag"), keeps the fields that the task is about in the source language ("keep"), or is a `Failure`
-    ("reject").
+    `original` holds the texts as they were, those of `fields` among them; `verdicts` what looks wrong with the
+    translation, a list of kind, field and evidence, empty where nothing does; `bound` what binds the task to its
+    language, or None. Such a row stays as it is ("flag"), keeps the fields that the task is about in the source
+    language ("keep"), or is a `Failure` ("reject").
 
     `translator` is a plug-in, its name, or a plain function `(texts, *, source, target)`. With `protect`, code, URLs,
     placeholders, names of things in programs and the structure of lines are found and not translated; every answer is
@@ -66,10 +67,9 @@ def translate(
     Raises `ServiceError` where the service stops the run and `BudgetSpent` where the budget does: what was translated
     is in the memory, and the same call goes on.
     """
+    fields = named(fields)
     need(rows, ("id", *fields), stage="translate")
-    if bound not in ("flag", "keep", "reject"):
-        raise UsageError(f"bound={bound!r}; expected flag, keep or reject.")
-    job = Job(engine(translator, price), source, to, tuple(fields), protect, bound, context, budget)
+    job = Job(engine(translator, price), source, to, fields, protect, bound, context, budget)
     names = [*rows.column_names, *(name for name in COLUMNS if name not in rows.column_names)]
 
     def translated() -> Iterator[dict[str, Any]]:
@@ -90,7 +90,18 @@ def translate(
                 raise
         settle(lost, failures, stage="translate", kept=kept)
 
-    return collect(translated, names, like=rows)
+    return collect(translated, names, like=rows, original=fields)
+
+
+def named(fields: Sequence[str]) -> tuple[str, ...]:
+    """The fields that are to be translated, each once; a text names one. Raises `UsageError` for nested columns."""
+    names = (fields,) if isinstance(fields, str) else tuple(dict.fromkeys(fields))
+    if nested := [name for name in names if name in NESTED]:
+        raise UsageError(
+            f"fields: no column of texts is {', '.join(nested)}.",
+            next="Leave it out; earlier turns (history) are translated without being named.",
+        )
+    return names
 
 
 class Job:
@@ -107,6 +118,9 @@ class Job:
         context: bool,
         budget: Budget | None = None,
     ) -> None:
+        if policy not in ("flag", "keep", "reject"):
+            raise UsageError(f"bound={policy!r}; expected flag, keep or reject.")
+        source, target = code(source), code(target)
         self.engine, self.source, self.target, self.fields, self.policy = engine, source, target, fields, policy
         protect = protect and not engine.whole
         self.asker = Asker(engine.style, "xml" in engine.options, protect)
@@ -156,13 +170,20 @@ class Job:
             stage="translate",
             watch=False,
         )
-        with track("translate", total) as advance:
-            for result in results:
-                row = pending[0]
-                row.results.append(result)
-                if len(row.results) >= len(row.requests):
-                    yield self.closed(pending.popleft())
-                    advance(1)
+        beside: Beside[dict[str, Any] | list[Failure]] = Beside(self.source, self.target)
+        with track("translate", total) as advance, beside:
+
+            def closed() -> Iterator[tuple[dict[str, Any] | list[Failure], Found]]:
+                for result in results:
+                    row = pending[0]
+                    row.results.append(result)
+                    if len(row.results) >= len(row.requests):
+                        yield from beside.add(*self.closed(pending.popleft()))
+                yield from beside.rest()
+
+            for row, found in closed():
+                yield row if isinstance(row, list) else {**row, "verdicts": found}
+                advance(1)
 
     def within(self, group: tuple[bool, str]) -> Limits:
         """What a call may hold beside its context, which fills the request too; with tags it may be less."""
@@ -180,9 +201,9 @@ class Job:
         options: Any = {name: more[name] for name in self.engine.options}
         sent = [request.sent for request in batch]
         said = self.engine.plugin.translate(sent, source=self.source, target=self.target, **options)
-        if not isinstance(said, list | tuple):
+        if not isinstance(said, list | tuple) or len(said) != len(batch):
             return said  # remote says what is wrong
-        return [text if isinstance(text, str | Failure) else _not_text(text) for text in said]
+        return [_answer(request, text) for request, text in zip(batch, said, strict=True)]
 
     def texts(self, record: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         """Every text of a row that may be translated: its place, the text, and what was said before it."""
@@ -190,6 +211,7 @@ class Job:
 
     def opened(self, record: Mapping[str, Any], imported: Imported) -> Opened:
         """A row taken apart: what stays, and what is to be asked for it."""
+        check_texts(record, self.fields)
         row = Opened(record, self.bound_of(record))
         if row.bound and self.policy == "reject":
             return row
@@ -208,16 +230,17 @@ class Job:
         return row
 
     def bound_of(self, record: Mapping[str, Any]) -> Bound | None:
-        if self.source != "en":  # the detector's rules are English
+        if self.source.partition("-")[0] != "en":  # the detector's rules are English
             return None
         return bound(*(record.get(name) or "" for name in TEXT_FIELDS))
 
-    def closed(self, row: Opened) -> dict[str, Any] | list[Failure]:
-        """The row with its translations, or why there is none."""
+    def closed(self, row: Opened) -> tuple[dict[str, Any] | list[Failure], Texts | None]:
+        """The row with its translations, and its texts before and after; or why there is none."""
         record, tied = row.record, row.bound
         if tied is not None and self.policy == "reject":
             cause = f"bound to the language {self.source}: {tied.kind} ({tied.evidence})"
-            return [Failure(record["id"], "translate", cause, "Translate with bound='keep' or 'flag' to have it.")]
+            hint = "Translate with bound='keep' or 'flag' to have it."
+            return [Failure(record["id"], "translate", cause, hint)], None
         new: dict[str, str] = {}
         lost: list[Failure] = []
         place = 0
@@ -230,14 +253,14 @@ class Job:
             else:
                 new[name] = text
         if lost:
-            return lost
-        found = verdicts(row.old, new, source=self.source, target=self.target)
-        return {
+            return lost, None
+        whole = {
             **placed(record, new, self.fields),
-            "original": record.get("original") or {name: record.get(name) for name in (*TEXT_FIELDS, "history")},
-            "verdicts": [{"kind": one.kind, "field": one.field, "evidence": one.evidence} for one in found],
+            "original": {name: record.get(name) for name in (*TEXT_FIELDS, *self.fields, "history")}
+            | (record.get("original") or {}),
             "bound": {**asdict(tied), "fields": list(tied.fields)} if tied else None,
         }
+        return whole, (row.old, new)
 
 
 @dataclass(slots=True)
@@ -256,8 +279,13 @@ class Opened:
     imported: int = 0
 
 
-def _not_text(value: object) -> Failure:
-    return Failure("", "translate", f"the translator gave {type(value).__name__} and not a text")
+def _answer(request: Request, said: object) -> str | Failure:
+    """What is kept as the answer to a request. Nothing is no answer, but where smaller pieces are asked instead."""
+    if not isinstance(said, str | Failure):
+        return Failure("", "translate", f"the translator gave {type(said).__name__} and not a text")
+    if isinstance(said, Failure) or said.strip() or (request.segment and finer(request.segment)):
+        return said
+    return Failure("", "translate", "the translation is empty")
 
 
 def _length(rows: Dataset | IterableDataset) -> int | None:

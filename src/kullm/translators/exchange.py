@@ -159,17 +159,26 @@ def _lines(path: Path, source: str, target: str) -> Iterator[tuple[str, Mapping[
 
 
 def _line(line: bytes, place: str, source: str, target: str) -> tuple[str, Mapping[str, Any], str, Any]:
+    expected = '{"source": "…", "target": "…"}'
     try:
         pair = json.loads(line)
-        whole = "identity" in pair
-        found = (pair["identity"], pair["about"], pair["item"], pair["value"]) if whole else None
-        text, said = ("", "") if whole else (pair["source"], pair["target"])
         json.dumps(pair, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+        if "identity" in pair:
+            expected = "identity and item as texts, about as an object, and a text (for a translation) as value"
+            found = pair["identity"], pair["about"], pair["item"], pair["value"]
+        else:
+            about = {"source": source, "target": target}
+            found = identity_of(source, target), about, pair["source"], pair["target"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        found, text, said = None, None, None
-    if found and isinstance(found[0], str) and isinstance(found[1], dict) and isinstance(found[2], str):
-        return found
-    if not isinstance(text, str) or not isinstance(said, str) or found:
-        shown = short(line.decode("utf-8", "replace").strip())
-        raise InputError(f'{place}: expected {{"source": "…", "target": "…"}}, got {shown}')
-    return identity_of(source, target), {"source": source, "target": target}, text, said
+        found = None
+    if found is None or not _is_answer(*found):
+        raise InputError(f"{place}: expected {expected}, got {short(line.decode('utf-8', 'replace').strip())}")
+    return found
+
+
+def _is_answer(identity: object, about: object, item: object, value: object) -> bool:
+    """Whether this can be an answer of a memory: a text, or of a model or a judge also an object."""
+    if not (isinstance(identity, str) and isinstance(about, dict) and isinstance(item, str)):
+        return False
+    translation = "target" in about or identity.startswith("imported ")
+    return isinstance(value, str) or (isinstance(value, dict) and not translation)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from kullm.remote import Memory
+from kullm.translators.languages import code
 from kullm.translators.spans import Layout
 
 
 def identity_of(source: str, target: str) -> str:
     """The identity of imported pairs of two languages in a memory."""
-    return f"imported {source}>{target}"
+    return f"imported {code(source)}>{code(target)}"
 
 
 class Imported:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,7 +16,7 @@ from kullm.remote.memory import HOME
 from kullm.remote.packing import Box
 from kullm.rows import TEXT_FIELDS, need, records
 from kullm.translators.asking import Request
-from kullm.translators.driver import BoundPolicy, Job
+from kullm.translators.driver import BoundPolicy, Job, named
 from kullm.translators.imported import Imported
 from kullm.translators.translator import AnyTranslator, engine
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from datasets import Dataset, IterableDataset
+
+_UNITS = re.compile(r"([0-9]+(?:_[0-9]{3})*)(?:\s+([A-Za-z]+))?")
+_MONEY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s+([A-Za-z]{2,5})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +93,9 @@ def plan_translation(
     """What `translate` with the same arguments would send, counted without a request. `price`: another than the
     translator's own, as a `Price` or as "20 EUR" for a million units.
     """
+    fields = named(fields)
     need(rows, ("id", *fields), stage="translate")
-    job = Job(engine(translator, price), source, to, tuple(fields), protect, bound, context)
+    job = Job(engine(translator, price), source, to, fields, protect, bound, context)
     if isinstance(memory, Memory):
         return _Count(job, memory).all(rows)
     there = memory is not None and Path(memory).exists()  # a plan leaves nothing behind
@@ -99,20 +104,24 @@ def plan_translation(
 
 
 def parse_budget(text: str | None, translator: AnyTranslator, price: Price | str | None = None) -> Budget | None:
-    """The budget that a command line gives for a translator: "500000" of its units, or "20 EUR" in its price's
-    currency.
+    """The budget that a command line gives for a translator: "500000", "500_000" or "500000 characters" of its units,
+    or "1.50 EUR" in its price's currency. Raises `UsageError` for every other form.
     """
     if text is None:
         return None
-    number, _, currency = text.strip().replace(",", "").partition(" ")
     asked = engine(translator, price)
-    if not currency or currency.lower() == asked.unit:
+    units, money = _UNITS.fullmatch(text.strip()), _MONEY.fullmatch(text.strip())
+    if units and (units[2] or asked.unit).lower() == asked.unit:
         if asked.unit not in ("characters", "tokens"):
             raise UsageError(f"This translator bills {asked.unit}; give the budget in money, such as '20 EUR'.")
-        return Budget(**{asked.unit: number})
-    if asked.price is not None and asked.price.currency != currency.strip().upper():
-        raise UsageError(f"The budget is in {currency}, and the price in {asked.price.currency}.")
-    return Budget(money=number)
+        return Budget(**{asked.unit: units[1]})
+    if not money:
+        unit = asked.unit if asked.unit in ("characters", "tokens") else ""
+        forms = f"such as '500000', '500_000', '500000 {unit}' or '1.50 EUR'" if unit else "such as '1.50 EUR'"
+        raise UsageError(f"{text!r} is not a budget for this translator.", next=f"Write it without commas, {forms}.")
+    if asked.price is not None and asked.price.currency != money[2].upper():
+        raise UsageError(f"The budget is in {money[2]}, and the price in {asked.price.currency}.")
+    return Budget(money=money[1])
 
 
 class _Count:
@@ -130,8 +139,8 @@ class _Count:
         chunk: list[Request] = []
         for record in records(rows):
             self.rows += 1
-            self.characters += sum(len(text) for _, text, _ in self.job.texts(record))
             row = self.job.opened(record, imported)
+            self.characters += sum(len(text) for _, text, _ in self.job.texts(record))
             chunk += row.requests
             self.known += row.imported
             self.asked += row.imported

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from kullm.errors import InputError
 from kullm.remote import Limits
+from kullm.translators.languages import code
 from kullm.translators.pairs import read_pairs, short
 
 
@@ -41,8 +42,8 @@ class Recorded:
                 f"No recorded pair from {source} to {target} in {', '.join(map(str, files)) or 'no file'}."
             )
         object.__setattr__(self, "files", tuple(map(str, files)))
-        object.__setattr__(self, "source", source)
-        object.__setattr__(self, "target", target)
+        object.__setattr__(self, "source", code(source))
+        object.__setattr__(self, "target", code(target))
         object.__setattr__(self, "_pairs", pairs)
 
     def __len__(self) -> int:

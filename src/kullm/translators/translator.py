@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import CodeType
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from kullm import plugins
@@ -96,6 +97,17 @@ def _plugin(translator: AnyTranslator) -> Translator:
     )
 
 
+def _told(value: object) -> str:
+    """Code or a plain value as a text that every process makes alike; "?" for anything else."""
+    if isinstance(value, CodeType):
+        return f"{value.co_code.hex()} {value.co_names} {_told(value.co_consts)}"
+    if type(value) is tuple:
+        return f"({', '.join(map(_told, value))})"
+    if type(value) is frozenset:  # `in {"a", "b"}` makes one in the code
+        return f"{{{', '.join(sorted(map(_told, value)))}}}"
+    return repr(value) if value is None or type(value) in (str, bytes, bool, int, float, complex) else "?"
+
+
 @dataclass(frozen=True)
 class _Function:
     """A plain function as a translator."""
@@ -104,13 +116,24 @@ class _Function:
 
     @property
     def identity(self) -> str:
-        """Its name, and a hash of what it does: two functions of one name translate differently."""
+        """Its name, and a hash of what it does, the same in every process: two functions of one name differ.
+
+        The hash is of its code, and of the defaults and the values around it that are texts, numbers, bools, None or
+        tuples of them. Objects, globals and other functions that it uses are left out: where the translation depends
+        on them, write a class with an `identity` of your own.
+        """
         does = self.translate
-        code = getattr(does, "__code__", None)
-        parts = [code.co_code, code.co_consts, code.co_names] if code else [repr(does)]
-        cells = [cell.cell_contents for cell in getattr(does, "__closure__", None) or ()]
-        what = repr([*parts, cells, getattr(does, "__defaults__", None), getattr(does, "__kwdefaults__", None)])
-        return f"function/{does.__module__}.{does.__qualname__}/{hashlib.sha256(what.encode()).hexdigest()[:12]}"
+        code: CodeType | None = getattr(does, "__code__", None)
+        around = zip(code.co_freevars if code else (), getattr(does, "__closure__", None) or (), strict=False)
+        named = getattr(does, "__kwdefaults__", None) or {}
+        what = [
+            _told(code),
+            *(f"{name}={_told(cell.cell_contents)}" for name, cell in around),
+            _told(getattr(does, "__defaults__", None)),
+            *(f"{name}={_told(named[name])}" for name in sorted(named)),
+        ]
+        digest = hashlib.sha256("\n".join(what).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+        return f"function/{does.__module__}.{does.__qualname__}/{digest}"
 
     @property
     def limits(self) -> Limits:

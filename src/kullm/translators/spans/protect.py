@@ -13,14 +13,11 @@ from __future__ import annotations
 
 import re
 
-from kullm.translators.codelines import code_lines, may_hold
-from kullm.translators.inline import GATE, cut
-from kullm.translators.markdown import verbatim
-from kullm.translators.segments import Layout, Segment, marks
-from kullm.translators.sentences import MASK, ends
-from kullm.translators.styles import PLAIN, XML, Damage, Style
-
-__all__ = ["PLAIN", "VERSION", "XML", "Damage", "Layout", "Segment", "Style", "finer", "protect"]
+from kullm.translators.spans.codelines import code_lines, may_hold
+from kullm.translators.spans.inline import GATE, cut
+from kullm.translators.spans.markdown import verbatim
+from kullm.translators.spans.segments import Layout, Segment, marks
+from kullm.translators.spans.sentences import MASK, ends
 
 VERSION = "1"
 """Of the protection, and a part of the memory's key: whoever changes what is sent for any text must raise it."""

@@ -145,15 +145,19 @@ def has_common_word(text: str, languages: tuple[str, str]) -> bool:
 def swapped(source: str, target: str, languages: tuple[str, str]) -> str | None:
     """Why `target` cannot be a translation of `source`, or None. Both without white space around them."""
     forms, stems = _known(languages)
-    wanted = {forms[word] for word in _WORD.findall(source.lower()) if word in forms} if forms else ()
+    wanted = {forms[word] for word in forms.keys() & set(_WORD.findall(source.lower()))} if forms else ()
+    clear = _PROOF - 4 * _ODDITY
+    enough = (clear - len(wanted) * _MISS) / (_HIT - _MISS)
     hits = 0
     for entry in wanted:
         for stem in stems[entry]:
             if stem in target:
                 hits += 1
+                if hits > enough:  # whatever the other words are
+                    return None
                 break
     weight = hits * _HIT + (len(wanted) - hits) * _MISS
-    if weight > _PROOF - 4 * _ODDITY:
+    if weight > clear:
         return None
     weight += _KEPT * _kept(source, target)
     odd = _oddities(source, target, languages)

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from kullm.translators.leftover import LATIN, LETTERS, Pair, cut, script, untranslated
 from kullm.translators.numbers import lost_numbers
-from kullm.translators.swapped import swapped
+from kullm.translators.verdicts.leftover import LATIN, LETTERS, Pair, cut, script, untranslated
+from kullm.translators.verdicts.swapped import swapped
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from kullm.translators.segments import marks
+from kullm.translators.spans.segments import marks
 
 EXTENSIONS = (
     "py|ipynb|js|jsx|mjs|ts|tsx|java|c|h|cpp|cc|hpp|cs|go|rs|rb|php|swift|kt|scala|sh|bash|bat|ps1|sql|html?|css|scss"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from kullm.errors import UsageError
-from kullm.translators.segments import Segment, marks
-from kullm.translators.sentences import MASK, ends
+from kullm.translators.spans.segments import Segment, marks
+from kullm.translators.spans.sentences import MASK, ends
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from itertools import islice
 
-from kullm.translators.swapped import has_common_word
+from kullm.translators.verdicts.swapped import has_common_word
 
 
 @dataclass(frozen=True, slots=True)
