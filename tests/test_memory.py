@@ -290,6 +290,55 @@ def test_what_tmx_exports_answers_as_imported_pairs(
         assert memory.recall("imported en>ko", pairs) == pairs
 
 
+def tmx(path: Path, *units: dict[str, str]) -> Path:
+    """A TMX file; each of `units` has segments by language."""
+    told = ["".join(f'<tuv xml:lang="{name}"><seg>{seg}</seg></tuv>' for name, seg in unit.items()) for unit in units]
+    body = "".join(f"<tu>{unit}</tu>" for unit in told)
+    path.write_text(f'<tmx version="1.4"><header/><body>{body}</body></tmx>', encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("target", "held", "found"),
+    [
+        ("pt-BR", {"pt-br": "Trem."}, "Trem."),
+        ("pt-BR", {"pt": "Trem."}, "Trem."),
+        ("pt", {"pt_BR": "Trem."}, "Trem."),
+        ("pt-BR", {"pt-PT": "Comboio.", "pt-BR": "Trem."}, "Trem."),
+        ("zh-Hant", {"zh-Hans": "火车。", "zh-Hant-TW": "火車。"}, "火車。"),
+    ],
+)
+def test_a_region_counts_as_its_language_unless_both_sides_have_different_ones(
+    tmp_path: Path, target: str, held: dict[str, str], found: str
+) -> None:
+    with Memory(None) as memory:
+        assert import_memory(memory, tmx(tmp_path / "m.tmx", {"en-US": "Train."} | held), target=target).done == 1
+        assert memory.recall(f"imported en>{target.lower()}", ["Train."]) == {"Train.": found}
+
+
+def test_a_file_without_a_pair_in_the_wanted_languages_says_which_it_holds(tmp_path: Path) -> None:
+    file = tmx(tmp_path / "m.tmx", {"en": "Train.", "pt-PT": "Comboio."}, {"en": "Yes.", "de-CH": "Ja."})
+    with (
+        Memory(None) as memory,
+        pytest.raises(InputError, match=r"m\.tmx .* en to pt-BR\.\nIt holds en, pt-PT, de-CH\."),
+    ):
+        import_memory(memory, file, target="pt-BR")
+    with Memory(None) as memory, pytest.raises(InputError, match="holds no text"):
+        import_memory(memory, tmx(tmp_path / "m.tmx"))
+
+
+def test_units_whose_inline_elements_say_nothing_are_counted_as_left_out(tmp_path: Path) -> None:
+    marked = [
+        {"en": 'Say <ph x="1"/> again.', "ko": 'Say <ph x="1"/> 다시.'}, {"en": "Go.", "ko": '<ph x="1"/>가세요.'},
+        {"en": 'A <bpt i="1">&lt;b&gt;</bpt>line<ept i="1">&lt;/b&gt;</ept>.', "ko": "한 줄."},
+        {"en": "Yes.", "ko": " "}, {"en": "Yes.", "ja": '<ph x="1"/>はい。'},
+    ]  # fmt: skip
+    with Memory(None) as memory:
+        counted = import_memory(memory, tmx(tmp_path / "m.tmx", *marked))
+        assert (counted.done, counted.left_out) == (1, 3)
+        assert memory.recall("imported en>ko", ["A <b>line</b>."]) == {"A <b>line</b>.": "한 줄."}
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -65,7 +65,7 @@ def import_(
 
     with Memory(memory) as store:
         counted = import_memory(store, file, source=source, target=to)
-    print(f"{counted.done} taken in, {counted.left_out} left out (empty)")
+    print(f"{counted.done} taken in, {counted.left_out} left out (empty, or with a gap, as <ph/> in TMX)")
 
 
 @memories.command()

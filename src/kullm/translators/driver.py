@@ -84,9 +84,12 @@ def translate(
                     else:
                         kept += 1
                         yield row
-            except KullmError as stop:
-                of = "" if total is None else f" of {total}"
-                stop.safe = f"{kept}{of} rows are whole. {stop.safe}".strip()
+            except BaseException as stop:
+                if lost:
+                    settle(lost, failures, stage="translate", kept=kept)
+                if isinstance(stop, KullmError):
+                    of = "" if total is None else f" of {total}"
+                    stop.safe = f"{kept}{of} rows are whole. {stop.safe}".strip()
                 raise
         settle(lost, failures, stage="translate", kept=kept)
 

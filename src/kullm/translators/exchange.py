@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape, quoteattr, unescape
 from kullm.errors import InputError, UsageError
 from kullm.remote import Memory
 from kullm.translators.imported import identity_of
-from kullm.translators.pairs import read_pairs, short
+from kullm.translators.pairs import Units, read_tmx, short
 
 _SPAN = re.compile(r'<x id="(\d+)"/>')
 _BATCH = 1000
@@ -35,7 +35,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What an export or import did: `done` pairs, and `left_out` ones that the format cannot hold."""
+    """What an export or import did: `done` pairs, and `left_out` ones that are empty or do not fit the format."""
 
     done: int
     left_out: int = 0
@@ -121,15 +121,20 @@ def import_memory(memory: Memory, path: str | Path, *, source: str = "en", targe
 
     What `export_memory` wrote as JSONL is restored as it was. Other pairs answer for every translator, before it is
     asked: a whole text, or what stands between line ends and spans. The languages are those of pairs that name none.
+    Units of TMX with an inline element that says nothing of itself, as an empty <ph>, are left out.
+
+    Raises `InputError` for a line that is no pair, and for a TMX file without a pair in these languages.
     """
     path = Path(path)
     done = left_out = 0
-    if path.suffix.lower() == ".jsonl":
-        found = _lines(path, source, target)
-    else:
+    found: Iterator[tuple[str, Mapping[str, Any], str, Any]]
+    if path.suffix.lower() == ".tmx":
+        units = _units(path, source, target)
+        left_out = units.left_out
         about: Mapping[str, Any] = {"source": source, "target": target}
-        pairs = read_pairs(path, source, target)
-        found = ((identity_of(source, target), about, text, said) for text, said, _ in pairs)
+        found = ((identity_of(source, target), about, text, said) for text, said, _ in units.pairs)
+    else:
+        found = _lines(path, source, target)
     batches: dict[str, dict[str, Any]] = {}
     abouts: dict[str, Mapping[str, Any]] = {}
     for identity, about, item, value in found:
@@ -146,6 +151,14 @@ def import_memory(memory: Memory, path: str | Path, *, source: str = "en", targe
     for identity, batch in batches.items():
         memory.add(identity, abouts[identity], batch)
     return Counted(done, left_out)
+
+
+def _units(path: Path, source: str, target: str) -> Units:
+    units = read_tmx(path, source, target)
+    if not units.pairs and not units.left_out:
+        there = f"It holds {', '.join(units.languages)}." if units.languages else "It holds no text in any language."
+        raise InputError(f"{path} has no pair from {source} to {target}.", next=there)
+    return units
 
 
 def _lines(path: Path, source: str, target: str) -> Iterator[tuple[str, Mapping[str, Any], str, Any]]:
