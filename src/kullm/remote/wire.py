@@ -84,5 +84,5 @@ def read(response: requests.Response, end: float) -> None:
     finally:
         if size == 0 or piece:
             response.close()
-    response._content = b"".join(pieces)  # what `requests` itself does when it does not stream
-    response._content_consumed = True
+    # What `requests` itself does when it does not stream.
+    vars(response).update(_content=b"".join(pieces), _content_consumed=True)
