@@ -107,7 +107,7 @@ _RULES = (
         r"\b(?:in(?:to)?|to|from) "
         r"(?:(?!plain|simple|clear|everyday|basic|an? |the |learn|speak|study|teach|master )[a-z]+ )?<TONGUE>\b"
         r"(?=\s*(?:[.:;?!\"(]|(?:to|using|about|that|which)\b|$))",
-        r"\b<TONGUE> (?:words?|sentences?|phrases?|texts?|equivalents?|translations?|terms? for|names? for|alphabet"
+        r"\b<TONGUE> (?:words?|sentences?|phrases?|texts?|equivalents?|translations?|terms? for|names? for"
         r"|expressions?|sayings?|spellings?|pronunciation)\b|\b(?:british|american) english\b",
         r"\b(?:in(?:to)?|to) (?:(?:a|an|any|some|two|three|another|other|different|foreign|second) )+languages?\b",
         r"\b(?:reading|ability|knowledge) (?:of|in) <TONGUE>\b",

@@ -152,10 +152,10 @@ def _repeated(words: list[str]) -> str | None:
     """One to eight words that come five times in a row."""
     for width in range(1, 9):
         run = 0
-        for word, later in zip(words, words[width:], strict=False):
+        for place, (word, later) in enumerate(zip(words, words[width:], strict=False), 1):
             run = run + 1 if word == later else 0
             if run >= 4 * width and any(map(str.isalpha, word)):
-                return " ".join(words[words.index(word) :][:width])
+                return " ".join(words[place - run :][:width])
     return None
 
 
