@@ -64,7 +64,7 @@ def test_only_rows_without_an_output_are_answered_and_equal_ones_once() -> None:
 
 
 def test_with_replace_every_row_is_answered_and_its_english_stays() -> None:
-    english = {"instruction": "Translate.", "input": "Hello.", "output": "Bonjour."}
+    english = {"instruction": "Translate.", "input": "Hello.", "output": "Bonjour.", "history": None}
     records = [
         {"id": "a", "instruction": "번역.", "input": "안녕.", "output": "Bonjour.", "source": "x", "original": english}
     ]
