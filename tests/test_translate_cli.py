@@ -451,3 +451,38 @@ def test_the_report_of_a_translation_is_one_page_with_both_sides_and_the_damage(
     page = Path("page.html").read_text(encoding="utf-8")
     assert all(text in page for text in ("Say yes.", "예라고 말하세요.", "낙동강", "17 is missing"))
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", page)
+
+
+# One file for two things, and what a finished file does not hide
+
+
+@pytest.mark.parametrize("other", ["--failures", "--memory", "-o"])
+def test_a_file_that_would_be_destroyed_by_another_is_refused_before_anybody_is_asked(other: str) -> None:
+    file = sixty()
+    before = file.read_bytes()
+    with DeepLServer(pseudo_korean) as server:
+        command = ["translate", file, "--server-url", server.url]
+        code, _, said = ended(start(*command, *([] if other == "-o" else ["-o", "one.jsonl"]), other, file))
+        assert (code, server.requests) == (2, 0)
+    assert "cannot be both" in said
+    assert file.read_bytes() == before
+
+
+def test_a_finished_file_is_made_again_after_an_import_and_where_a_row_failed() -> None:
+    row = {"source": "s", "licence": "l", "input": "", "output": ""}
+    file = lines(
+        Path("two.jsonl"), {"id": "a", "instruction": "Say yes.", **row}, {"id": "b", "instruction": "No.", **row}
+    )
+    said = {"Say yes.": "", "No.": "아니요."}
+    with DeepLServer(lambda text: said[text]) as server:
+        command = ["translate", file, "-o", "out.jsonl", "--server-url", server.url, "--failures", "lost.jsonl"]
+        well(*command)
+        said["Say yes."] = "네."
+        well(*command)
+        found = [json.loads(line)["instruction"] for line in Path("out.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert found == ["네.", "아니요."]
+        lines(Path("fix.jsonl"), {"source": "No.", "target": "아뇨."})
+        well("memory", "import", "fix.jsonl")
+        well(*command)
+    found = [json.loads(line)["instruction"] for line in Path("out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert found == ["네.", "아뇨."]

@@ -1038,3 +1038,46 @@ def test_a_run_that_is_stopped_by_an_error_still_tells_the_rows_that_failed(tmp_
     with pytest.raises(BudgetSpent):
         translate(english, engine, memory=None, failures=file, budget=Budget(characters=16))
     assert [json.loads(line)["id"] for line in file.read_text(encoding="utf-8").splitlines()] == ["r0"]
+
+
+@pytest.mark.parametrize("added", ["# {}", "- {}", "> {}", "* - {}", "{}\u200b", "\ufeff{}"])
+def test_a_mark_that_the_engine_puts_at_the_line_is_taken_off(added: str) -> None:
+    done = translate(
+        rows(["Say it.\n\n- One more `x_y` here."]), lambda t, **_: [added.format(x) for x in t], memory=None
+    )
+    assert done["instruction"][0] == "Say it.\n\n- One more `x_y` here."
+
+
+def test_code_that_the_engine_makes_up_is_damage() -> None:
+    failures: list[Failure] = []
+    translate(rows(["Say it."]), lambda texts, **_: ["`말`해 줘." for _ in texts], memory=None, failures=failures)
+    assert "damaged" in failures[0].cause
+
+
+def test_a_line_that_no_request_can_hold_is_cut_into_sentences_and_its_plan_is_its_bill() -> None:
+    english = rows(["This sentence is one of many. " * 9_000])
+    with DeepLServer(lambda text: text.replace("This sentence is one of many.", "이 문장은 여럿 중 하나다.")) as server:
+        engine = deepl(server)
+        plan = plan_translation(english, engine, memory=None)
+        done = translate(english, engine, memory=None)
+        assert plan.billed == server.characters
+    assert done["instruction"][0] == "이 문장은 여럿 중 하나다. " * 9_000
+
+
+class Answers:
+    def __init__(self, said: str) -> None:
+        self.said = said
+
+    def translate(self, texts: Sequence[str], *, source: str, target: str) -> list[str]:
+        return [self.said for _ in texts]
+
+
+def test_a_method_whose_object_nobody_can_tell_from_another_is_refused() -> None:
+    with pytest.raises(UsageError, match="identity"):
+        translate(rows(["Go."]), Answers("가.").translate, memory=None)
+
+
+@pytest.mark.parametrize(("source", "to"), [("en", "en"), ("EN", "en"), ("en", ""), ("", "ko")])
+def test_two_languages_are_wanted(source: str, to: str) -> None:
+    with pytest.raises(UsageError, match="two languages"):
+        translate(rows(["Go."]), FakeTranslator(), source=source, to=to, memory=None)

@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -96,7 +97,7 @@ def translate(
     from kullm import plugins
     from kullm.made import is_made, mark_made
     from kullm.sources import save
-    from kullm.translators import parse_budget, plan_translation, translate
+    from kullm.translators import newest_import, parse_budget, plan_translation, translate
 
     engine = plugins.find("translators", translator, **({"server_url": server_url} if server_url else {}))
     names = [name.strip() for name in fields.split(",")]
@@ -107,16 +108,21 @@ def translate(
     if plan:
         print(plan_translation(_rows(rows), engine, memory=memory, price=price, **how))
         return
-    settings = how | {"translator": engine.identity, "failures": str(failures or "")}
-    if is_made(out, settings, [rows]):
-        print(f"      translate: {out} was made before, from the same rows with the same settings", file=sys.stderr)
+    _apart({"the rows": rows, "--out": out, "--failures": failures, "--memory": memory})
+    settings = how | {"translator": engine.identity, "imported": newest_import(memory, source, to)}
+    made = [rows, *([failures] if failures else [])]
+    if is_made(out, settings, made):
+        words = "was made before, from the same rows with the same settings; to make it again, delete it"
+        print(f"      translate: {out} {words}", file=sys.stderr)
         return
     done = translate(_rows(rows), engine, memory=memory, budget=limit, price=price, failures=failures, **how)
     save(done, out)
-    if _is_empty(out):
+    count, whole = sum(1 for _ in _rows(rows)), _written(out)
+    if not whole:
         where = f"see {failures}" if failures else "name a file with --failures to see why"
-        raise KullmError(f"All {sum(1 for _ in _rows(rows))} rows failed, and {out} holds none; {where}.")
-    mark_made(out, settings, [rows])
+        raise KullmError(f"All {count} rows failed, and {out} holds none; {where}.")
+    if whole == count:  # what failed may come through when it is asked again
+        mark_made(out, settings, made)
 
 
 @app.command()
@@ -295,13 +301,22 @@ def _rows(path: Path) -> Any:
     return scan(path) if streams(path) else load(str(path))
 
 
-def _is_empty(path: Path) -> bool:
-    """Whether a file that kullm wrote holds no row."""
+def _written(path: Path) -> int:
+    """The rows of a file that kullm wrote."""
     if path.suffix.lower() == ".jsonl":
-        return path.stat().st_size == 0
+        with path.open("rb") as file:
+            return sum(1 for _ in file)
     import pyarrow.parquet as pq
 
-    return int(pq.read_metadata(path).num_rows) == 0
+    return int(pq.read_metadata(path).num_rows)
+
+
+def _apart(files: Mapping[str, Path | None]) -> None:
+    """Raise `UsageError` where two of a command's files are one: the second would destroy the first."""
+    seen: dict[Path, str] = {}
+    for name, file in files.items():
+        if file is not None and (other := seen.setdefault(file.resolve(), name)) != name:
+            raise UsageError(f"{file} cannot be both {other} and {name}.", next="Name another file.")
 
 
 def _model(name: str, base_url: str | None, settings: list[str] | None = None) -> Any:

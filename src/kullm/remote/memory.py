@@ -191,6 +191,12 @@ class Memory:
         """Was anything ever kept under this identity?"""
         return self._db.execute("SELECT 1 FROM identities WHERE identity = ?", (identity,)).fetchone() is not None
 
+    def newest(self, identity: str) -> int:
+        """The number of the newest answer under this identity; 0: there is none."""
+        wanted = "identity = (SELECT id FROM identities WHERE identity = ?)"
+        found = self._db.execute(f"SELECT max(rowid) FROM answers WHERE {wanted}", (identity,)).fetchone()
+        return int(found[0] or 0)
+
     def commit(
         self, ended: Sequence[Ended] = (), begun: Sequence[Begun] = (), about: Mapping[str, Any] | None = None
     ) -> list[int]:

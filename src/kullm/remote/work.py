@@ -215,7 +215,10 @@ class Work(Generic[T, R, V]):
             self.stop = BudgetSpent(
                 f"{self.stage}: the budget is spent ({tariff.budget}); the next call would cost "
                 f"{costs[0]} {tariff.unit}.",
-                next="Raise the budget, then run it again: what is done is not paid for again.",
+                next="Raise the budget, then run it again: "
+                + (
+                    "what is done is not paid for again." if self.memory.path else "without a memory all is paid again."
+                ),
             )
         return None
 

@@ -5,6 +5,7 @@ from kullm.translators.deepl import DeepL
 from kullm.translators.driver import translate
 from kullm.translators.exchange import export_memory, import_memory
 from kullm.translators.fallback import Fallback
+from kullm.translators.imported import newest_import
 from kullm.translators.plan import Plan, parse_budget, plan_translation
 from kullm.translators.recorded import Recorded
 from kullm.translators.seq2seq import Seq2Seq
@@ -20,6 +21,7 @@ __all__ = [
     "Translator",
     "export_memory",
     "import_memory",
+    "newest_import",
     "parse_budget",
     "plan_translation",
     "translate",

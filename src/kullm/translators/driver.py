@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 BoundPolicy = Literal["flag", "keep", "reject"]
 _TAG = re.compile("<[^>]*>")
+_FRAME = 1024
+"""Bytes of a request that are not its texts."""
 COLUMNS = ("original", "verdicts", "bound")
 """The columns that `translate` adds."""
 
@@ -124,6 +126,8 @@ class Job:
         if policy not in ("flag", "keep", "reject"):
             raise UsageError(f"bound={policy!r}; expected flag, keep or reject.")
         source, target = code(source), code(target)
+        if not source or not target or source == target:
+            raise UsageError(f"There is nothing to translate from {source!r} to {target!r}; name two languages.")
         self.engine, self.source, self.target, self.fields, self.policy = engine, source, target, fields, policy
         protect = protect and not engine.whole
         self.asker = Asker(engine.style, "xml" in engine.options, protect)
@@ -226,11 +230,19 @@ class Job:
             if whole is not None:
                 layout, count = Layout((whole,), ()), len(text)
             else:
-                layout, count = imported.fill(self.asker.layout(text))
+                layout, count = imported.fill(self.fitting(self.asker.layout(text)))
             row.imported += count
             row.old[name], row.layouts[name] = text, layout
             row.requests += [self.asker.request(segment, before) for segment in layout.segments]
         return row
+
+    def fitting(self, layout: Layout) -> Layout:
+        """The layout with what no request could hold cut into sentences."""
+        most = self.engine.plugin.limits.bytes
+        if most is None or all(6 * len(segment.text) < most for segment in layout.segments):
+            return layout
+        most = min(most, getattr(self.engine.plugin, "xml_bytes", most)) - _FRAME
+        return layout.cut(lambda one: finer(one) if size(self.asker.request(one).sent) > most else None)
 
     def bound_of(self, record: Mapping[str, Any]) -> Bound | None:
         if self.source.partition("-")[0] != "en":  # the detector's rules are English

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from kullm.remote import Memory
 from kullm.translators.languages import code
 from kullm.translators.spans import Layout
@@ -10,6 +12,14 @@ from kullm.translators.spans import Layout
 def identity_of(source: str, target: str) -> str:
     """The identity of imported pairs of two languages in a memory."""
     return f"imported {code(source)}>{code(target)}"
+
+
+def newest_import(memory: Path, source: str, target: str) -> int:
+    """What changes with every import of pairs of two languages into a memory; 0: there are none."""
+    if not memory.exists():
+        return 0
+    with Memory(memory) as store:
+        return store.newest(identity_of(source, target))
 
 
 class Imported:
@@ -31,12 +41,5 @@ class Imported:
         if not self._any or not layout.segments:
             return layout, 0
         known = self._memory.recall(self._identity, {segment.text for segment in layout.segments})
-        frames, segments, count = [layout.frames[0]], [], 0
-        for segment, frame in zip(layout.segments, layout.frames[1:], strict=True):
-            if segment.text in known:
-                frames[-1] += known[segment.text] + frame
-                count += len(segment.text)
-            else:
-                segments.append(segment)
-                frames.append(frame)
-        return Layout(tuple(frames), tuple(segments)), count
+        count = sum(len(segment.text) for segment in layout.segments if segment.text in known)
+        return layout.cut(lambda one: Layout((known[one.text],), ()) if one.text in known else None), count

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import ismethod
 from types import CodeType
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -90,6 +91,11 @@ def _plugin(translator: AnyTranslator) -> Translator:
     if isinstance(translator, Translator) and not isinstance(translator, type):
         return translator
     if callable(translator) and hasattr(translator, "__qualname__") and not isinstance(translator, type):
+        if ismethod(translator):
+            raise UsageError(
+                f"{translator.__qualname__} is a method, and what it does may depend on its object.",
+                next="Give the object an `identity`, `limits` and `translate`, and hand over the object.",
+            )
         return _Function(translator)
     raise UsageError(
         f"{translator!r} is not a translator: it needs identity, limits and translate(texts, *, source, target).",

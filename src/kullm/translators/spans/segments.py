@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 MARKERS = frozenset(("**", "***", "*", "__", "_", "~~"))
@@ -42,6 +42,17 @@ class Layout:
         if not translations:
             return self.frames[0]
         return "".join([x for pair in zip(self.frames, translations, strict=False) for x in pair]) + self.frames[-1]
+
+    def cut(self, pieces: Callable[[Segment], Layout | None]) -> Layout:
+        """The layout with each segment for which `pieces` gives a layout in its place."""
+        frames, segments = [self.frames[0]], list[Segment]()
+        for segment, frame in zip(self.segments, self.frames[1:], strict=True):
+            part = pieces(segment) or Layout(("", ""), (segment,))
+            frames[-1] += part.frames[0]
+            frames += part.frames[1:]
+            frames[-1] += frame
+            segments += part.segments
+        return Layout(tuple(frames), tuple(segments))
 
 
 def marks(parts: Sequence[str]) -> list[tuple[int, int]]:

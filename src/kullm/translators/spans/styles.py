@@ -58,10 +58,15 @@ class Style:
 
     def read(self, said: str, segment: Segment) -> str | Damage:
         """The translation `said` with the spans of `segment` back in it, each once and verbatim, or what is wrong."""
+        parts = segment.parts
         if not said.isprintable():
             said = " ".join([line.strip() for line in said.splitlines() if line.strip()])
+            said = _without_invisible(said, parts)
         said = said.strip()
-        parts = segment.parts
+        if (marker := _MARKER.match(said)) and not _MARKER.match(f"{parts[0]} "):  # no segment begins with one
+            said = said[marker.end() :]
+        if "`" in said and said.count("`") > sum(words.count("`") for words in parts[0::2]):
+            return Damage("stray mark", "`")
         if "\ue000" in said:
             return Damage("stray placeholder", MASK)
         forms = _forms(self.placeholder, self.xml)
@@ -84,6 +89,16 @@ XML = Style('<x id="{}"/>', xml=True)
 
 PLAIN = Style("⟦{}⟧")
 """Brackets that no source text holds: `protect` makes a span of any that it finds."""
+
+
+_MARKER = re.compile(r"(?:(?:#{1,6}|[-*+•>])\s+)+(?=\S)")
+"""What makes a heading, a list item or a quotation of a line."""
+_INVISIBLE = "\u200b\u2060\ufeff"
+
+
+def _without_invisible(said: str, parts: Sequence[str]) -> str:
+    source = "".join(parts)
+    return "".join(sign for sign in said if sign not in _INVISIBLE or sign in source)
 
 
 _ENTITY = re.compile(r"&(?:amp;)*(?:(lt|gt|quot|apos|amp|nbsp)|#(\d{1,7})|#[xX]([0-9A-Fa-f]{1,6}));")

@@ -115,6 +115,7 @@ def _lines(pair: Pair) -> str | None:
         before, after = (sum(not line.isspace() and line != "" for line in t.splitlines()) for t in (source, target))
         if before != after:
             return f"{before} lines became {after}"
+    if "\n" in source or _ITEM.match(target):
         before, after = len(_ITEM.findall(source)), len(_ITEM.findall(target))
         if before != after:
             return f"{before} list items became {after}"
