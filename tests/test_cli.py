@@ -376,3 +376,9 @@ def test_a_finished_translation_is_not_made_again_until_something_about_it_chang
         assert server.requests == requests, "the memory knew every text"
         well(*command, "--fields", "instruction", DEEPL_AUTH_KEY="test-key")
         assert out.read_bytes() != first
+
+
+def test_the_demo_reads_its_own_run_file_and_names_a_key_that_it_does_not_have(tmp_path: Path) -> None:
+    done = kullm_command("demo", "train.epochz=3", "-o", tmp_path / "run")
+    assert done.returncode == 2
+    assert "epochz" in done.stderr

@@ -273,7 +273,7 @@ def demo(
     It needs no key and no network with kullm[demo]; with DEEPL_AUTH_KEY it translates with DeepL (about 45,000
     characters), with OPENAI_API_KEY GPT-4 judges. It is kullm run on a run file inside the package.
     """
-    run(Path(__file__).parent / "demo" / "recipe.yaml", overrides, out, base)
+    run(Path(__file__).parents[1] / "demo" / "recipe.yaml", overrides, out, base)
 
 
 @app.command()
