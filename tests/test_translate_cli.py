@@ -217,7 +217,7 @@ def test_a_translation_in_which_every_row_failed_says_so_and_where_and_is_done_a
     command = ["translate", file, "-o", f"korean.{ending}"]
     with DeepLServer(lambda text: "") as server:
         said = stopped(1, *command, "--server-url", server.url, "--failures", "lost.jsonl", "--memory", "bad.sqlite")
-        assert said.splitlines()[-1] == f"kullm: All 2 rows failed, and korean.{ending} holds none; see lost.jsonl."
+        assert said.splitlines()[-1] == f"kullm: Every row failed, and korean.{ending} holds none; see lost.jsonl."
         assert "--failures" in stopped(1, *command, "--server-url", server.url, "--memory", "bad.sqlite")
     with DeepLServer(lambda text: good.get(text, "")) as server:
         well(*command, "--server-url", server.url, "--failures", "lost.jsonl")

@@ -115,13 +115,14 @@ def translate(
         words = "was made before, from the same rows with the same settings; to make it again, delete it"
         print(f"      translate: {out} {words}", file=sys.stderr)
         return
-    done = translate(_rows(rows), engine, memory=memory, budget=limit, price=price, failures=failures, **how)
+    lost: list[Any] = []
+    done = translate(_rows(rows), engine, memory=memory, budget=limit, price=price, failures=failures or lost, **how)
     save(done, out)
-    count, whole = sum(1 for _ in _rows(rows)), _written(out)
-    if not whole:
+    failed = _written(failures) if failures else len(lost)
+    if failed and not _written(out):
         where = f"see {failures}" if failures else "name a file with --failures to see why"
-        raise KullmError(f"All {count} rows failed, and {out} holds none; {where}.")
-    if whole == count:  # what failed may come through when it is asked again
+        raise KullmError(f"Every row failed, and {out} holds none; {where}.")
+    if not failed:  # what failed may come through when it is asked again
         mark_made(out, settings, made)
 
 

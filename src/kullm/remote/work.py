@@ -89,7 +89,8 @@ class Work(Generic[T, R, V]):
         self.pace = Pace(limits, stage, tries)
         self.again: deque[Parcel] = deque()
         self.limits = limits
-        self.fresh_first = self.useful = self.doubt = False
+        self.fresh_first = self.useful = False
+        self.doubt = False
         """Does the service refuse whatever it is asked? A call was refused, and nothing was answered yet."""
         self.refused, self.why = Counter[str](), ""
         """How many single items were refused before anything was answered, by the words; those of the last."""
@@ -212,13 +213,11 @@ class Work(Generic[T, R, V]):
         self.again.appendleft(parcel)
         self.poor = True
         if not self.workers and not starting:  # calls in flight may still give back what they reserved
+            kept = "what is done is not paid for again" if self.memory.path else "without a memory all is paid again"
             self.stop = BudgetSpent(
                 f"{self.stage}: the budget is spent ({tariff.budget}); the next call would cost "
                 f"{costs[0]} {tariff.unit}.",
-                next="Raise the budget, then run it again: "
-                + (
-                    "what is done is not paid for again." if self.memory.path else "without a memory all is paid again."
-                ),
+                next=f"Raise the budget, then run it again: {kept}.",
             )
         return None
 
@@ -277,7 +276,7 @@ class Work(Generic[T, R, V]):
     @cached_property
     def answered_before(self) -> bool:
         """Does the memory hold an answer of this service?"""
-        return any(part.identity == self.identity and part.answers for part in self.memory.stats())
+        return self.memory.newest(self.identity) > 0
 
     def late(self, flight: Flight) -> tuple[Ended | None, dict[str, R | Failure]]:
         """A call that was given up and landed after all: its answers were paid for."""

@@ -230,18 +230,18 @@ class Job:
             if whole is not None:
                 layout, count = Layout((whole,), ()), len(text)
             else:
-                layout, count = imported.fill(self.fitting(self.asker.layout(text)))
+                layout, count = imported.fill(self.fitting(self.asker.layout(text), before))
             row.imported += count
             row.old[name], row.layouts[name] = text, layout
             row.requests += [self.asker.request(segment, before) for segment in layout.segments]
         return row
 
-    def fitting(self, layout: Layout) -> Layout:
-        """The layout with what no request could hold cut into sentences."""
+    def fitting(self, layout: Layout, context: str) -> Layout:
+        """The layout with what no request could hold, beside its context, cut into sentences."""
         most = self.engine.plugin.limits.bytes
-        if most is None or all(6 * len(segment.text) < most for segment in layout.segments):
+        if most is None or all(12 * len(segment.text) < most for segment in layout.segments):
             return layout
-        most = min(most, getattr(self.engine.plugin, "xml_bytes", most)) - _FRAME
+        most = min(most, getattr(self.engine.plugin, "xml_bytes", most)) - size(context) - _FRAME
         return layout.cut(lambda one: finer(one) if size(self.asker.request(one).sent) > most else None)
 
     def bound_of(self, record: Mapping[str, Any]) -> Bound | None:

@@ -109,7 +109,8 @@ class Beside(Generic[R]):
         return [_judged(texts, *self._languages) for _, texts in self._sent[0]]
 
     def _started(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "kullm.translators.verdicts.beside", *self._languages]
+        # -P: what lies in the working folder is not imported.
+        command = [sys.executable, "-P", "-m", "kullm.translators.verdicts.beside", *self._languages]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         threading.Thread(target=self._listen, args=(process,), daemon=True, name="kullm-verdicts").start()
         return process
