@@ -1,78 +1,136 @@
-"""HTTP that cannot hang and cannot flood: for adapters of services that `requests` reaches."""
+"""HTTP that cannot hang and cannot flood: for adapters of services whose calls cost money."""
 
 from __future__ import annotations
 
-import threading
+import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from kullm.errors import UnknownOutcome
+from kullm.errors import Passing, ServiceDown, UnknownOutcome, UsageError
 
 if TYPE_CHECKING:
-    import requests
-    from requests.adapters import HTTPAdapter
+    import urllib3
 
 _MOST = 16 * 1024 * 1024
 """Bytes of an answer, after decompression."""
 _PIECE = 64 * 1024
+_CONNECT = 30.0
+"""Seconds to reach a service at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a service answered; the names of `headers` have no case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class Wire:
-    """What `requests` needs to be safe for paid calls: a deadline, a cap on the body, no redirects.
+    """The way to one service: a deadline for each call, a cap on its answer, no redirects, nothing sent twice.
 
-    `guard` makes a session so. `headers` are those of this thread's last answer, for clients that hide
-    Retry-After. A body that is too large, too slow or broken off is an `UnknownOutcome`: the work may have been billed.
+    Proxies and certificates are those of the environment (HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE), as `requests`
+    finds them, once. `connections` are kept open; `deadline`: seconds for a call.
     """
 
-    def __init__(self, connections: int, deadline: float) -> None:
-        self._last = threading.local()
-        self._connections, self._deadline = connections, deadline
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return getattr(self._last, "headers", {})
-
-    def guard(self, session: requests.Session, url: str) -> None:
-        """Make a session that calls `url` safe; the environment's proxies are looked up here, and not for each call."""
+    def __init__(self, url: str, connections: int, deadline: float) -> None:
+        from requests import Request
+        from requests.adapters import HTTPAdapter
         from requests.utils import get_environ_proxies
 
-        session.proxies, session.trust_env = get_environ_proxies(url), False
-        for scheme in ("https://", "http://"):
-            session.mount(scheme, self.adapter())
+        self._url, self._deadline = url, deadline
+        try:
+            first = Request("GET", url).prepare()
+        except ValueError as error:
+            raise UsageError(f"{url!r} is no address of a service: {error}") from None
+        adapter, proxies = HTTPAdapter(pool_connections=1, pool_maxsize=connections), get_environ_proxies(url)
+        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+        pool: Any = adapter.get_connection_with_tls_context(first, bundle, proxies)
+        pool.ConnectionCls = _at_once(pool.ConnectionCls)
+        self._pool = pool
+        plain = adapter.request_url(first, proxies).startswith("http")
+        self._before = "{0.scheme}://{0.netloc}".format(urlsplit(url)) if plain else ""
+        """What stands before a path in a request: nothing, or for a plain proxy the service's address."""
 
-    def adapter(self) -> HTTPAdapter:
-        """A transport adapter for one session. Every wait in it is bounded by the deadline; a call as a whole by
-        `Limits.deadline`, for the head of an answer may drip.
+    def call(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> Reply:
+        """One request to a path of the service.
+
+        Raises `Passing` where the service was not reached, `ServiceDown` where it is not the one that it says it is,
+        and `UnknownOutcome` for an answer that is too large, too slow, broken off or a redirect: it may be billed.
         """
-        from requests.adapters import HTTPAdapter
+        from urllib3 import Timeout
+        from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 
-        last, deadline = self._last, self._deadline
+        end = time.monotonic() + self._deadline
+        timeout = Timeout(connect=min(_CONNECT, self._deadline), read=self._deadline)
+        try:
+            response = self._pool.urlopen(
+                method,
+                self._before + path,
+                body,
+                {"Accept-Encoding": "gzip, deflate", **headers},
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                timeout=timeout,
+                preload_content=False,
+            )
+        except (NewConnectionError, ConnectTimeoutError) as error:
+            raise Passing(f"the service is not reached: {_words(error)}") from None
+        except SSLError as error:
+            raise ServiceDown(
+                f"No secure connection to {self._url}: {_words(error)}",
+                next="Behind a proxy that opens connections, name its certificate in REQUESTS_CA_BUNDLE.",
+            ) from None
+        except HTTPError as error:
+            raise UnknownOutcome(f"no answer: {_words(error)}") from None
+        try:
+            if location := response.get_redirect_location():
+                raise UnknownOutcome(f"redirected to {location[:200]}, which is not followed")
+            return Reply(response.status, response.headers, _read(response, end))
+        except BaseException:
+            response.close()
+            raise
 
-        class Guarded(HTTPAdapter):
-            def send(self, *args: Any, **settings: Any) -> requests.Response:
-                last.headers = {}
-                end = time.monotonic() + deadline
-                settings |= {"stream": True, "timeout": (min(30.0, deadline), deadline)}
-                response = super().send(*args, **settings)
-                last.headers = dict(response.headers)
-                if response.is_redirect:
-                    response.close()
-                    raise UnknownOutcome(f"redirected to {response.headers['location'][:200]}, which is not followed")
-                read(response, end)
-                return response
-
-        return Guarded(pool_connections=2, pool_maxsize=self._connections)
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        self._pool.close()
 
 
-def read(response: requests.Response, end: float) -> None:
-    """Read the body of a streamed response into it, within a cap and until `end` (monotonic seconds)."""
+def _at_once(connection: Any) -> Any:
+    """A class of connections that sends the head of a request together with its body, and not one after the other."""
+
+    class AtOnce(connection):  # type: ignore[misc]
+        _head: bytes | None = None
+
+        def request(self, method: str, url: str, body: bytes | None = None, *more: Any, **settings: Any) -> None:
+            self._head = b"" if body else None
+            super().request(method, url, body, *more, **settings)
+
+        def send(self, data: bytes) -> None:
+            if self._head is None:
+                super().send(data)
+            elif not self._head:
+                self._head = data
+            else:
+                data, self._head = self._head + data, None
+                super().send(data)
+
+    return AtOnce
+
+
+def _read(response: urllib3.BaseHTTPResponse, end: float) -> bytes:
+    """The body of an answer, within a cap and until `end` (monotonic seconds)."""
     from urllib3.exceptions import HTTPError
 
     pieces: list[bytes] = []
-    size, piece = 0, b""
+    size = 0
     try:
-        while piece := response.raw.read1(_PIECE, decode_content=True):  # what has arrived, so that time is looked at
+        while piece := response.read1(_PIECE, decode_content=True):  # what has arrived, so that time is looked at
             pieces.append(piece)
             size += len(piece)
             if size > _MOST:
@@ -80,9 +138,10 @@ def read(response: requests.Response, end: float) -> None:
             if time.monotonic() > end:
                 raise UnknownOutcome("the answer came too slowly")
     except HTTPError as error:
-        raise UnknownOutcome(f"the answer broke off: {error}") from None
-    finally:
-        if size == 0 or piece:
-            response.close()
-    # What `requests` itself does when it does not stream.
-    vars(response).update(_content=b"".join(pieces), _content_consumed=True)
+        raise UnknownOutcome(f"the answer broke off: {_words(error)}") from None
+    return b"".join(pieces)
+
+
+def _words(error: Exception) -> str:
+    """What an error of `urllib3` says, without the objects in it."""
+    return str(error).rpartition("object at ")[2].partition(">: ")[2] or str(error)

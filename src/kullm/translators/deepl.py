@@ -10,11 +10,13 @@ import hashlib
 import json
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 
 from kullm.errors import KeyRefused, Passing, QuotaSpent, Refused, ServiceDown, UnknownOutcome, UsageError
 from kullm.remote import Limits, Price, Wire, api_key, retry_after, safe
@@ -34,6 +36,7 @@ _TAGS = {"tag_handling": "xml", "tag_handling_version": "v2"}
 _BYTES = 120 * 1024
 """Of texts and instructions in a request of at most 128 KiB, which holds more than them."""
 _XML_BYTES = 72 * 1024
+_AGENT = f"kullm/{version('kullm')}"
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ class DeepL:
                 "The DeepL account has no characters left.", next="Wait for the next period or raise its limit."
             ) from None
         except deepl.DeepLException as error:
-            raise self._cause(error) from None
+            raise _cause(error, client._client.last.headers) from None
         except (AttributeError, TypeError, KeyError, ValueError):  # the client trips over an answer of another shape
             return _texts(client._client.last.content)
         found: list[str | Failure] = [result.text for result in (results if isinstance(results, list) else [results])]
@@ -145,27 +148,6 @@ class DeepL:
             raise ServiceDown(f"DeepL does not say what was used: {error}") from None
         return usage.count or 0, usage.limit if usage.limit_exceeded or (usage.limit or 0) < 10**12 else None
 
-    def _cause(self, error: deepl.DeepLException) -> Exception:
-        import deepl
-
-        status, what = error.http_status_code, f"DeepL: {error}"
-        if isinstance(error.__cause__, UnknownOutcome):
-            return error.__cause__
-        if isinstance(error, deepl.TooManyRequestsException):
-            return Passing(what, retry_after=retry_after(self._wire.headers))
-        if isinstance(error, deepl.ConnectionException):
-            refused = "refused" in what or "resolve" in what or "unreachable" in what
-            return Passing(what) if refused else UnknownOutcome(what)
-        if status in (400, 413):
-            return Refused(what)
-        if status == 401:
-            return KeyRefused("DeepL does not accept the key.", next=f"Check {KEY}.")
-        if status in (502, 504):  # a gateway gave up on work that may have been done
-            return UnknownOutcome(what)
-        if status in (408, 409, 425) or (status or 0) >= 500:
-            return Passing(what, retry_after=retry_after(self._wire.headers))
-        return ServiceDown(what)
-
     @property
     def _orders(self) -> int:
         """The bytes of a request that the instructions take."""
@@ -177,32 +159,53 @@ class DeepL:
         )
 
     @cached_property
-    def _wire(self) -> Wire:
-        return Wire(self.in_flight, self.timeout)
-
-    @cached_property
     def _client(self) -> deepl.DeepLClient:
         import deepl
         from deepl.http_client import HttpClient
+
+        client = deepl.DeepLClient(self._secret(), server_url=self.server_url, send_platform_info=False)
+        wire = Wire(client.server_url, self.in_flight, self.timeout)
 
         class Once(HttpClient):
             """The client's connection without its retries: `kullm.remote` alone retries."""
 
             last = threading.local()
-            """`content`: this thread's last answer."""
+            """`content` and `headers` of this thread's last answer."""
 
             def request_with_backoff(
                 self, method: str, url: str, data: Any, json: Any, headers: dict[str, str], stream: bool = False,
-                **more: Any,
+                **_: Any,
             ) -> Any:  # fmt: skip
-                status, self.last.content = self.request(method, url, data, json, headers, stream, **more)
-                return status, self.last.content
+                headers = {"User-Agent": _AGENT, "Content-Type": "application/json"} | headers
+                reply = wire.call(method, urlsplit(url).path, headers, None if json is None else _json(json))
+                self.last.headers, self.last.content = reply.headers, reply.body.decode("utf-8", "replace")
+                return reply.status, self.last.content
 
-        client = deepl.DeepLClient(self._secret(), server_url=self.server_url, send_platform_info=False)
         client._client = Once(send_platform_info=False)
-        self._wire.guard(client._client._session, client.server_url)
-        weakref.finalize(self, client.close)
+        weakref.finalize(self, wire.close)
         return client
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content).encode()
+
+
+def _cause(error: deepl.DeepLException, headers: Mapping[str, str]) -> Exception:
+    """The error of ours for one of the client, which hides the headers."""
+    import deepl
+
+    status, what = error.http_status_code, f"DeepL: {error}"
+    if isinstance(error, deepl.TooManyRequestsException):
+        return Passing(what, retry_after=retry_after(headers))
+    if status in (400, 413):
+        return Refused(what)
+    if status == 401:
+        return KeyRefused("DeepL does not accept the key.", next=f"Check {KEY}.")
+    if status in (502, 504):  # a gateway gave up on work that may have been done
+        return UnknownOutcome(what)
+    if status in (408, 409, 425) or (status or 0) >= 500:
+        return Passing(what, retry_after=retry_after(headers))
+    return ServiceDown(what)
 
 
 def _texts(content: str) -> list[Any]:
