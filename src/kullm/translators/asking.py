@@ -13,7 +13,7 @@ from kullm.errors import InputError
 from kullm.remote import Instead
 from kullm.rows import TEXT_FIELDS, Failure
 from kullm.translators.numbers import lost_numbers
-from kullm.translators.spans import Damage, Layout, Segment, Style, finer, protect
+from kullm.translators.spans import Damage, Layout, Segment, Style, finer
 
 _TURN = ("instruction", "output")
 _LETTER = re.compile(r"[^\W\d_]")
@@ -57,14 +57,6 @@ class Asker:
     style: Style
     xml: bool
     protect: bool
-
-    def layout(self, text: str) -> Layout:
-        """A text as what stays and what is asked; a text without a letter is not asked."""
-        if not text or text.isspace():
-            return Layout((text,), ())
-        if self.protect:
-            return protect(text)
-        return Layout(("", ""), (Segment((text,)),))
 
     def request(self, segment: Segment, context: str = "", *, again: bool = True) -> Request:
         if not self.protect:
@@ -121,15 +113,19 @@ def _as_spans(segment: Segment, numbers: Sequence[str]) -> Segment:
 
 def check_texts(record: Mapping[str, Any], fields: Sequence[str]) -> None:
     """Raise `InputError` where a field or an earlier turn of a row holds something else than a text or nothing."""
-    held = [(name, record.get(name)) for name in (*TEXT_FIELDS, *fields)]
+    for name in dict.fromkeys((*TEXT_FIELDS, *fields)):
+        _check(record, name, record.get(name))
     for number, turn in enumerate(record.get("history") or ()):
-        held += [(f"history[{number}].{name}", turn[name]) for name in _TURN]
-    for name, value in held:
-        if not isinstance(value, str | None):
-            raise InputError(
-                f"The row {record['id']}: {name} holds a value of the type {type(value).__name__}, and not a text.",
-                next="Make texts of this column; a column of other values may only stay, outside `fields`.",
-            )
+        for name in _TURN:
+            _check(record, f"history[{number}].{name}", turn[name])
+
+
+def _check(record: Mapping[str, Any], name: str, value: object) -> None:
+    if value is not None and not isinstance(value, str):
+        raise InputError(
+            f"The row {record['id']}: {name} holds a value of the type {type(value).__name__}, and not a text.",
+            next="Make texts of this column; a column of other values may only stay, outside `fields`.",
+        )
 
 
 def texts(record: Mapping[str, Any], fields: Sequence[str], *, turns: bool) -> Iterator[tuple[str, str, str]]:

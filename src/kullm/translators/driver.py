@@ -10,19 +10,20 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from kullm.beside import Beside
 from kullm.errors import KullmError, UsageError
 from kullm.progress import track
 from kullm.remote import Budget, Limits, Memory, Price, Settled, Tariff, stream
 from kullm.remote.memory import HOME
 from kullm.remote.packing import size
 from kullm.rows import NESTED, TEXT_FIELDS, AnyRows, Failure, Failures, collect, need, records, settle
+from kullm.translators.apart import Plain, judged, laid, opened
 from kullm.translators.asking import Asker, Request, check_texts, joined, placed, texts
-from kullm.translators.bound import Bound, bound
+from kullm.translators.bound import Bound
 from kullm.translators.imported import Imported
 from kullm.translators.languages import code
 from kullm.translators.spans import VERSION, Layout, finer
 from kullm.translators.translator import AnyTranslator, Engine, engine
-from kullm.translators.verdicts.beside import Beside, Found, Texts
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -132,6 +133,10 @@ class Job:
         protect = protect and not engine.whole
         self.asker = Asker(engine.style, "xml" in engine.options, protect)
         self.turns = context and "context" in engine.options
+        self.english = source.partition("-")[0] == "en"  # the rules for bound tasks are English
+        most = engine.plugin.limits.bytes
+        self.most = None if most is None else min(most, getattr(engine.plugin, "xml_bytes", most))
+        """Bytes of texts that a request surely takes."""
         self.identity = f"{engine.plugin.identity} {source}>{target}" + (f" spans={VERSION}" if protect else "")
         self.about = {"source": source, "target": target, "unit": engine.unit}
         self.tariff: Tariff[Request] = Tariff(self.cost, engine.unit, engine.price, budget)
@@ -153,10 +158,17 @@ class Job:
         """Each row translated, or the failures of it, in order."""
         pending: deque[Opened] = deque()
         imported = Imported(memory, self.source, self.target)
+        beside = Beside()
+
+        def taken() -> Iterator[tuple[Opened, Plain]]:
+            laying = beside.line(laid, ahead=True)
+            for record in rows:
+                yield from laying.add(*self.taken(record))
+            yield from laying.rest()
 
         def requests() -> Iterator[Request | Settled[str]]:
-            for record in rows:
-                row = self.opened(record, imported)
+            for row, apart in taken():
+                self.open(row, apart, imported)
                 pending.append(row)
                 yield from row.requests
                 if not row.requests:  # a row of which nothing is asked keeps its place
@@ -177,17 +189,18 @@ class Job:
             stage="translate",
             watch=False,
         )
-        beside: Beside[dict[str, Any] | list[Failure]] = Beside(self.source, self.target)
+
+        def closed() -> Iterator[tuple[dict[str, Any] | list[Failure], list[dict[str, str]]]]:
+            judging = beside.line(judged)
+            for result in results:
+                row = pending[0]
+                row.results.append(result)
+                if len(row.results) >= len(row.requests):
+                    whole, new = self.closed(pending.popleft())
+                    yield from judging.add(whole, row.old, new, self.source, self.target)
+            yield from judging.rest()
+
         with track("translate", total) as advance, beside:
-
-            def closed() -> Iterator[tuple[dict[str, Any] | list[Failure], Found]]:
-                for result in results:
-                    row = pending[0]
-                    row.results.append(result)
-                    if len(row.results) >= len(row.requests):
-                        yield from beside.add(*self.closed(pending.popleft()))
-                yield from beside.rest()
-
             for row, found in closed():
                 yield row if isinstance(row, list) else {**row, "verdicts": found}
                 advance(1)
@@ -212,50 +225,46 @@ class Job:
             return said  # remote says what is wrong
         return [_answer(request, text) for request, text in zip(batch, said, strict=True)]
 
-    def texts(self, record: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-        """Every text of a row that may be translated: its place, the text, and what was said before it."""
-        return texts(record, self.fields, turns=self.turns)
-
-    def opened(self, record: Mapping[str, Any], imported: Imported) -> Opened:
-        """A row taken apart: what stays, and what is to be asked for it."""
+    def taken(self, record: Mapping[str, Any]) -> tuple[Opened, list[str], tuple[str, str, str] | None, bool]:
+        """A row, and the arguments of `laid` for it."""
         check_texts(record, self.fields)
-        row = Opened(record, self.bound_of(record))
-        if row.bound and self.policy == "reject":
-            return row
-        stays = row.bound.fields if row.bound and self.policy == "keep" else ()
-        for name, text, before in self.texts(record):
+        row = Opened(record, list(texts(record, self.fields, turns=self.turns)))
+        task: Any = tuple(record.get(name) or "" for name in TEXT_FIELDS) if self.english else None
+        return row, [text for _, text, _ in row.texts], task, self.asker.protect
+
+    def open(self, row: Opened, apart: Plain, imported: Imported) -> None:
+        """Put into a row what stays, and what is to be asked for it."""
+        tied, layouts = opened(*apart)
+        row.bound = tied
+        if tied and self.policy == "reject":
+            return
+        stays = tied.fields if tied and self.policy == "keep" else ()
+        for (name, text, before), layout in zip(row.texts, layouts, strict=True):
             if name in stays:
                 continue
             whole = imported.whole(text)
             if whole is not None:
                 layout, count = Layout((whole,), ()), len(text)
             else:
-                layout, count = imported.fill(self.fitting(self.asker.layout(text), before))
+                layout, count = imported.fill(self.fitting(layout, text, before))
             row.imported += count
             row.old[name], row.layouts[name] = text, layout
             row.requests += [self.asker.request(segment, before) for segment in layout.segments]
-        return row
 
-    def fitting(self, layout: Layout, context: str) -> Layout:
-        """The layout with what no request could hold, beside its context, cut into sentences."""
-        most = self.engine.plugin.limits.bytes
-        if most is None or all(12 * len(segment.text) < most for segment in layout.segments):
+    def fitting(self, layout: Layout, text: str, context: str) -> Layout:
+        """The layout of a text with what no request could hold, beside its context, cut into sentences."""
+        if self.most is None or 12 * len(text) < self.most:
             return layout
-        most = min(most, getattr(self.engine.plugin, "xml_bytes", most)) - size(context) - _FRAME
+        most = self.most - size(context) - _FRAME
         return layout.cut(lambda one: finer(one) if size(self.asker.request(one).sent) > most else None)
 
-    def bound_of(self, record: Mapping[str, Any]) -> Bound | None:
-        if self.source.partition("-")[0] != "en":  # the detector's rules are English
-            return None
-        return bound(*(record.get(name) or "" for name in TEXT_FIELDS))
-
-    def closed(self, row: Opened) -> tuple[dict[str, Any] | list[Failure], Texts | None]:
-        """The row with its translations, and its texts before and after; or why there is none."""
+    def closed(self, row: Opened) -> tuple[dict[str, Any] | list[Failure], dict[str, str]]:
+        """The row with its translations, and these by field; or why there are none."""
         record, tied = row.record, row.bound
         if tied is not None and self.policy == "reject":
             cause = f"bound to the language {self.source}: {tied.kind} ({tied.evidence})"
             hint = "Translate with bound='keep' or 'flag' to have it."
-            return [Failure(record["id"], "translate", cause, hint)], None
+            return [Failure(record["id"], "translate", cause, hint)], {}
         new: dict[str, str] = {}
         lost: list[Failure] = []
         place = 0
@@ -268,25 +277,27 @@ class Job:
             else:
                 new[name] = text
         if lost:
-            return lost, None
+            return lost, {}
         whole = {
             **placed(record, new, self.fields),
             "original": {name: record.get(name) for name in (*TEXT_FIELDS, *self.fields, "history")}
             | (record.get("original") or {}),
             "bound": {**asdict(tied), "fields": list(tied.fields)} if tied else None,
         }
-        return whole, (row.old, new)
+        return whole, new
 
 
 @dataclass(slots=True)
 class Opened:
     """A row that waits for its answers. `old` and `layouts` are by field, `requests` and `results` in their order.
 
-    `imported`: the characters that imported pairs answer.
+    `texts`: what may be translated, each with its place and what was said before it; `imported`: the characters that
+    imported pairs answer.
     """
 
     record: Mapping[str, Any]
-    bound: Bound | None
+    texts: Sequence[tuple[str, str, str]]
+    bound: Bound | None = None
     old: dict[str, str] = field(default_factory=dict)
     layouts: dict[str, Layout] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)

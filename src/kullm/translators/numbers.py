@@ -62,6 +62,7 @@ _WORDS |= {"hundred": 100, "hundert": 100, "thousand": 1000, "tausend": 1000, "m
 _WORDS |= {"twice": 2, "fünfzehn": 15, "zwanzig": 20, "dreißig": 30, "vierzig": 40, "fünfzig": 50}
 
 _GROUPS = re.compile(r"\d+")
+_DIGIT = re.compile("[0-9]")
 _FOREIGN = re.compile(r"(?![0-9])\d|[¼-¾⅐-⅞①-⑳]|(?<=[０-９])[，．](?=[０-９])")
 _SCALED = re.compile(r"(?i)\d\s?(?:[kmb]n?\b|hund|thous|tausend|mi[ol]|bill|mrd|trill)|\d[" + _UNITS + "]")
 _NUMBER = re.compile(
@@ -119,6 +120,8 @@ def lost_numbers(source: str, target: str) -> list[str]:
     첫. Only numbers with a digit in the source are asked for; number words of Korean, Japanese, Chinese, English and
     German are accepted in the target. An empty list: nothing is lost.
     """
+    if source.isascii() and not _DIGIT.search(source):
+        return []
     wanted = _GROUPS.findall(source)
     if not wanted or (not _SCALED.search(source) and _holds(_GROUPS.findall(target), wanted)):
         return []

@@ -15,6 +15,7 @@ from kullm.remote import Budget, Memory, Price
 from kullm.remote.memory import HOME
 from kullm.remote.packing import Box
 from kullm.rows import TEXT_FIELDS, need, records
+from kullm.translators.apart import laid
 from kullm.translators.asking import Request
 from kullm.translators.driver import BoundPolicy, Job, named
 from kullm.translators.imported import Imported
@@ -139,8 +140,9 @@ class _Count:
         chunk: list[Request] = []
         for record in records(rows):
             self.rows += 1
-            row = self.job.opened(record, imported)
-            self.characters += sum(len(text) for _, text, _ in self.job.texts(record))
+            row, texts, task, protected = self.job.taken(record)
+            self.job.open(row, laid(texts, task, protected), imported)
+            self.characters += sum(len(text) for _, text, _ in row.texts)
             chunk += row.requests
             self.known += row.imported
             self.asked += row.imported

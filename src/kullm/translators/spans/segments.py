@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MARKERS = frozenset(("**", "***", "*", "__", "_", "~~"))
 """Markdown's marks around words: two equal ones stand around what they mark."""
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """One stretch that goes to a translator: words and protected spans in turns.
 
     `parts` has an odd length; `parts[0::2]` are words (may be ""), `parts[1::2]` are protected spans, verbatim. A
@@ -25,8 +24,7 @@ class Segment:
         return "".join(self.parts)
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """A text as what stays and what is translated: `frames[0]`, a segment, `frames[1]`, a segment, … and a last frame.
 
     Frames are verbatim and never sent; there is one more of them than of segments.

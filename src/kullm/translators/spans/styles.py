@@ -148,11 +148,11 @@ class _Forms:
 
     pattern: re.Pattern[str]
     left: re.Pattern[str]
-    gate: frozenset[str]
+    gate: re.Pattern[str]
 
     def first(self, parts: Sequence[str]) -> int:
         """The number of the first span: 0, or past the numbers that the words themselves seem to show."""
-        if self.gate.isdisjoint("".join(parts[0::2])):
+        if not self.gate.search("".join(parts[0::2])):
             return 0
         return max((int(number) + 1 for words in parts[0::2] for number in self.pattern.findall(words)), default=0)
 
@@ -173,7 +173,7 @@ class _Forms:
     def stray(self, words: Sequence[str], parts: Sequence[str], *, tags: bool) -> Damage | None:
         """What is left of a placeholder, or of a tag, that the source does not have."""
         said = MASK.join(words)
-        if self.gate.isdisjoint(said):
+        if not self.gate.search(said):
             return None
         source = MASK.join(parts[0::2])
         if found := _more(self.left.findall(said), self.left.findall(source)):
@@ -204,7 +204,8 @@ def _forms(placeholder: str, xml: bool) -> _Forms:
     left += [_LIKE.get(sign) or re.escape(sign) for sign in odd]
     signs = "<>=" if xml else "<>" + "".join(placeholder.replace("{}", "").split())
     gate = {twin for sign in signs for twin in _twins(sign)}
-    return _Forms(re.compile(rf"{opening}\s*(\d{{1,6}})\s*{closing}"), re.compile("|".join(left)), frozenset(gate))
+    either = re.compile(f"[{re.escape(''.join(sorted(gate)))}]")
+    return _Forms(re.compile(rf"{opening}\s*(\d{{1,6}})\s*{closing}"), re.compile("|".join(left)), either)
 
 
 def _twins(sign: str) -> set[str]:
