@@ -19,9 +19,11 @@ R = TypeVar("R")
 V = TypeVar("V")
 
 _CHUNK = 32
-"""Items that are looked up, or handed out, before somebody looks at what has landed: a free place costs throughput."""
+"""Items that are taken in, or handed out, before somebody looks at what has landed: a free place costs throughput."""
+_LOOKED_UP = 128
+"""Items that are looked up at once: for each look all threads may wait for each other."""
 _CHUNKS = 4
-"""Chunks that are looked at for one batch."""
+"""Chunks that are taken in for one batch."""
 _FAILED = 10_000
 """Failures that are remembered, so that an equal item is not sent again."""
 _GROUPS = 64
@@ -132,11 +134,12 @@ class Desk(Generic[T, R, V]):
         return [self._waiting[key][0][0] for key in keys]
 
     def take_in(self) -> bool:
-        """Look at some more items, if there is room; False: nothing more to do before answers come."""
-        if self._fresh:
+        """Take in some more items, if there is room; False: nothing more to do before answers come."""
+        room = not self._ended and len(self._order) < self._window
+        if self._fresh and (not room or len(self._fresh) >= _LOOKED_UP):
             self._look_up()
             return True
-        if self._ended or len(self._order) >= self._window:
+        if not room:
             return False
         chunk = list(islice(self._source, _CHUNK))
         if len(chunk) < _CHUNK:
@@ -148,8 +151,7 @@ class Desk(Generic[T, R, V]):
                 self._fill(slot, item.result)
             else:
                 self._fresh.append((self._key(item), item, slot))
-        self._look_up()
-        return bool(chunk)
+        return True
 
     def next_parcel(self) -> Parcel | None:
         """A full batch, or where no item can be taken in before an answer comes, one that is not full."""

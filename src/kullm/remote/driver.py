@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from kullm.progress import track
 from kullm.remote.desk import Accept, Desk, Settled
+from kullm.remote.garbage import seldom
 from kullm.remote.limits import Limits
 from kullm.remote.memory import Memory
 from kullm.remote.work import Tariff, Work
@@ -107,7 +108,7 @@ def stream(
     total = len(items) if isinstance(items, Sized) else None
     work = Work(call, desk, identity, limits, store, about or {}, save, tariff, stage, tries, unknown_tries)
     try:
-        with track(stage, total) if watch else nullcontext(_nothing) as advance:
+        with seldom(), track(stage, total) if watch else nullcontext(_nothing) as advance:
             yield from work.flow(total, advance)
     finally:
         work.workers.close()

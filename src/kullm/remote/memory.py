@@ -23,6 +23,7 @@ from kullm.errors import InputError, StorageFailed, UsageError
 from kullm.remote.calls import Begun, Ended, Part
 from kullm.remote.claim import Claim
 from kullm.remote.rescue import is_rescued, rescued, save_rescue
+from kullm.remote.seen import Seen
 
 log = logging.getLogger("kullm")
 
@@ -46,6 +47,11 @@ HOME = ".kullm/memory.sqlite"
 _MARK = 0x6B756C6D
 """SQLite's application id of our files: "kulm"."""
 _IN = 500
+_READ = 200_000
+"""Keys that are read when a run begins to add to a memory; in a larger one every item is looked up."""
+_LOG = 8_000
+"""Pages of 4 KiB in the log before they go into the file: the index is random, and its pages are written many times."""
+_dumps = json.JSONEncoder(ensure_ascii=False).encode
 _quoted = json.encoder.encode_basestring_ascii
 _COPY = """
 INSERT OR IGNORE INTO identities (identity, about) SELECT identity, about FROM other.identities;
@@ -75,6 +81,8 @@ class Memory:
         self.path = Path(path) if path is not None else None
         self._numbers: dict[str, int] = {}
         self._claim: Claim | None = None
+        self._seen: Seen | None = None
+        """What may be in the file, from when on nobody else adds to it."""
         if self.path is not None:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -107,6 +115,7 @@ class Memory:
             raise InputError(f"{self.path} is a memory of version {version}; this kullm reads version {_VERSION}.")
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute(f"PRAGMA wal_autocheckpoint={_LOG}")
         if version != _VERSION:
             self._whole(self._steps())
 
@@ -154,6 +163,7 @@ class Memory:
         claim = Claim(self.path)
         claim.take()
         self._claim = claim
+        self._see()
         for ended in rescued(self.path):
             self.commit([ended])
         lost = self._db.execute("SELECT count(*), sum(items) FROM calls WHERE outcome IS NULL").fetchone()
@@ -169,7 +179,8 @@ class Memory:
         hashed = keys_of(identity)
         keys = {hashed(item): item for item in items}
         known: dict[str, Any] = {}
-        wanted = list(keys)
+        seen = self._seen
+        wanted = list(keys) if seen is None else [key for key in keys if key in seen]
         with self._guarded():
             for start in range(0, len(wanted), _IN):
                 part = wanted[start : start + _IN]
@@ -177,6 +188,13 @@ class Memory:
                 for found, value in self._db.execute(f"SELECT key, value FROM answers WHERE key IN ({marks})", part):
                     known[keys[found]] = json.loads(value)
         return known
+
+    def _see(self) -> None:
+        """Note which keys there are, where they are not too many to read."""
+        if self._db.execute("SELECT coalesce(max(rowid), 0) FROM answers").fetchone()[0] > _READ:
+            return
+        self._seen = Seen()
+        self._seen.add(key for (key,) in self._db.execute("SELECT key FROM answers"))
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -232,13 +250,10 @@ class Memory:
             for one in ended:
                 if one.answers:
                     number, hashed = self._number(one.identity, about), keys_of(one.identity)
-                    self._db.executemany(
-                        "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)",
-                        [
-                            (hashed(item), number, item, json.dumps(value, ensure_ascii=False), one.call)
-                            for item, value in one.answers.items()
-                        ],
-                    )
+                    rows = [(hashed(item), number, item, _dumps(said), one.call) for item, said in one.answers.items()]
+                    self._db.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", rows)
+                    if self._seen:
+                        self._seen.add(row[0] for row in rows)
                 self._db.execute("UPDATE calls SET outcome = ? WHERE id = ?", (one.outcome, one.call))
             calls = [
                 self._db.execute(
@@ -258,7 +273,7 @@ class Memory:
     def _number(self, identity: str, about: Mapping[str, Any]) -> int:
         """The number of an identity, which is written down when it is first seen."""
         if identity not in self._numbers:
-            values = (identity, json.dumps(about, ensure_ascii=False))
+            values = (identity, _dumps(about))
             self._db.execute("INSERT OR IGNORE INTO identities (identity, about) VALUES (?, ?)", values)
             found = self._db.execute("SELECT id FROM identities WHERE identity = ?", (identity,))
             self._numbers[identity] = int(found.fetchone()[0])
@@ -282,6 +297,7 @@ class Memory:
             pass
         self.claim()
         before = len(self)
+        self._seen = None
         with self._guarded():
             self._db.execute("ATTACH ? AS other", (str(other),))
             try:

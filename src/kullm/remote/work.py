@@ -47,6 +47,8 @@ _ALL = 100
 """The same where the words differ, or where the memory holds answers: then the settings were right once."""
 _APART = re.compile(r"""[0-9]+|"[^"]*"|'[^']*'|`[^`]*`|“[^”]*”|«[^»]*»""")
 """What differs between two refusals for one reason: numbers, and what is quoted."""
+_YIELD = 2e-5
+"""Seconds in which another thread wakes up and takes over; after 0 this one is on again first."""
 _LOOK = 0.2
 """Seconds between two looks at whether an interrupt is wanted."""
 
@@ -118,7 +120,7 @@ class Work(Generic[T, R, V]):
     def turn(self) -> None:
         """One step: what landed is written down together with what starts; only then is either used."""
         took = self.desk.ahead < self.limits.in_flight and self.desk.take_in()
-        time.sleep(0)  # a thread whose answer has come need not wait for this one
+        time.sleep(_YIELD)  # a thread whose answer has come need not wait for this one
         landed = self.workers.landed(0 if took or self.desk.more else self.pause())
         if landed:
             self.poor = False
@@ -140,7 +142,7 @@ class Work(Generic[T, R, V]):
                 raise
             for parcel, number in zip(starting, numbers, strict=True):
                 self.workers.send(Flight(parcel, number, self.desk.items(parcel.keys)))
-            time.sleep(0)  # the calls start before this thread goes on
+            time.sleep(_YIELD)  # the calls start before this thread goes on
         for _, (_, results) in settled:
             self.desk.deliver(results)
         if self.stop is not None:
