@@ -5,7 +5,7 @@ verification, verdicts and its memory on disk; the official client in a thread p
 loop of one text a call. Then the CPU time of protection and verification, the memory that a long stream takes, and
 what a finished run costs when it is started again.
 
-    python benchmarks/translate.py [--requests 1000] [--rounds 3] [--stream 1500000] [--again 150000]
+    python benchmarks/translate.py [--seconds 20] [--rounds 3] [--stream 1500000] [--again 150000]
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from kullm.rows import dataset
 from kullm.translators import DeepL
 from kullm.translators.spans import XML, Damage, protect
 
-BATCH, WAIT, OWN = 50, 0.1, 0.0013
+BATCH, WAIT, OWN = 50, 0.1, 0.0017
 """Texts a request, seconds from a request to its answer, and how many of them the server needs beside its delay."""
 COLUMNS = ("id", "source", "licence", "instruction", "input", "output")
 FIELDS = ("instruction", "input", "output")
@@ -121,12 +121,15 @@ def material(count: int) -> tuple[datasets.Dataset, list[str]]:
     return dataset(taken, COLUMNS), list(texts)
 
 
-def throughput(requests: int, rounds: int) -> None:
-    data, texts = material(requests * BATCH)
-    print(f"{len(data)} rows with {len(texts)} texts of {sum(map(len, texts)) / len(texts):.0f} characters on average")
-    with server() as url:
-        print(f"a bare request of 50 texts, one at a time: {bare(url, texts) * 1e3:.1f} ms", flush=True)
+def throughput(seconds: float, rounds: int) -> None:
+    """Runs that take that many seconds at the limit, and more where they do not reach it."""
     for in_flight in (5, 16, 32):
+        requests = round(in_flight * seconds / WAIT)
+        data, texts = material(requests * BATCH)
+        mean = sum(map(len, texts)) / len(texts)
+        print(f"{requests} requests: {len(data)} rows with {len(texts)} texts of {mean:.0f} characters on average")
+        with server() as url:
+            print(f"a bare request of 50 texts, one at a time: {bare(url, texts) * 1e3:.1f} ms", flush=True)
         found: dict[str, list[float]] = {}
         for _ in range(rounds):
             for name, run in (("kullm", ours), ("client in a pool", pool), ("dataset-translator", peer)):
@@ -212,14 +215,14 @@ def asked(memory: Path) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--stream", type=int, default=1_500_000)
     parser.add_argument("--again", type=int, default=150_000)
     options = parser.parse_args()
     logging.getLogger("kullm").setLevel(logging.WARNING)
-    if options.requests:
-        throughput(options.requests, options.rounds)
+    if options.seconds:
+        throughput(options.seconds, options.rounds)
     protection(2_000)
     if options.again:
         again(options.again)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sqlite3
 import stat
 import subprocess
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from kullm.errors import InputError, MemoryInUse
 from kullm.remote import Limits, Memory, run
+from kullm.remote.seen import Seen
 from kullm.rows import Failure
 from kullm.translators import export_memory, import_memory
 
@@ -235,6 +237,38 @@ def test_merge_takes_what_is_lacking_and_leaves_the_other_as_it_was(tmp_path: Pa
         assert memory.recall("x", ["a", "b", "c"]) == {"a": "A", "b": "B", "c": "C"}
     with Memory(tmp_path / "b.sqlite") as memory:
         assert memory.recall("x", ["a", "b", "c"]) == {"b": "B", "c": "C"}
+
+
+def test_a_run_that_adds_to_a_memory_finds_what_it_held_what_it_brought_and_what_was_merged(tmp_path: Path) -> None:
+    """It notes what there is when it begins, so that it need not look for what is new."""
+    fill(tmp_path / "a.sqlite", "a", "b")
+    fill(tmp_path / "b.sqlite", "c")
+    with Memory(tmp_path / "a.sqlite") as memory:
+        memory.claim()
+        assert memory.recall("x", ["a", "b", "c", "d"]) == {"a": "A", "b": "B"}
+        memory.add("x", ABOUT, {"d": "D"})
+        assert memory.recall("x", ["a", "c", "d"]) == {"a": "A", "d": "D"}
+        assert memory.recall("y", ["a"]) == {}
+        memory.merge(tmp_path / "b.sqlite")
+        assert memory.recall("x", ["a", "c", "d"]) == {"a": "A", "c": "C", "d": "D"}
+
+
+@quick
+@given(st.lists(st.binary(min_size=16, max_size=16)), st.binary(min_size=16, max_size=16))
+def test_what_was_seen_is_never_denied(keys: list[bytes], other: bytes) -> None:
+    seen = Seen()
+    seen.add(keys)
+    assert all(key in seen for key in keys)
+    if not keys:
+        assert other not in seen
+
+
+def test_what_was_not_seen_is_hardly_ever_taken_for_seen() -> None:
+    chance = random.Random(0)
+    seen = Seen()
+    seen.add(chance.randbytes(16) for _ in range(400_000))
+    wrong = sum(chance.randbytes(16) in seen for _ in range(100_000))
+    assert wrong < 100, "some 14 are expected of 100,000"
 
 
 def test_merging_what_is_no_memory_is_an_error_and_changes_nothing(tmp_path: Path) -> None:

@@ -244,6 +244,29 @@ def most_ahead(limits: Limits) -> int:
     return max(2_000, 12 * limits.items * limits.in_flight) + 128
 
 
+@pytest.fixture
+def collector() -> Iterator[Callable[[], int]]:
+    """After how many new objects Python's collector looks; put back afterwards."""
+    before = gc.get_threshold()
+    gc.set_threshold(700, *before[1:])
+    yield lambda: gc.get_threshold()[0]
+    gc.set_threshold(*before)
+
+
+def test_the_collector_of_garbage_is_set_back_when_the_last_run_ends(collector: Callable[[], int]) -> None:
+    one = flowing(same, map(str, itertools.count()), Limits(items=2))
+    other = flowing(same, map(str, itertools.count()), Limits(items=2))
+    assert (next(one), next(other)) == ("0", "0")
+    assert collector() > 700
+    one.close()
+    assert collector() > 700, "the other one goes on"
+    other.close()
+    assert collector() == 700
+    gc.set_threshold(0)
+    assert ran(same, ["a"], Limits()) == ["a"]
+    assert collector() == 0, "it is off, and stays off"
+
+
 @pytest.mark.parametrize("limits", [Limits(), Limits(items=7, in_flight=3), Limits(items=50, in_flight=8)])
 def test_an_endless_stream_is_pulled_no_further_ahead_than_the_window(limits: Limits) -> None:
     pulled = 0

@@ -226,7 +226,8 @@ def pa_table(
     )
 
 
-_CHUNK = 1000
+_CHUNK = 100
+"""Rows that are read or written at once: a run that keeps calls going has no more time than that at one go."""
 
 
 def records(rows: Dataset | IterableDataset) -> Iterator[dict[str, Any]]:

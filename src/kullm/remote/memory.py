@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -360,10 +361,12 @@ class Memory:
         self.close()
 
 
+@lru_cache(maxsize=8)
 def keys_of(identity: str) -> Callable[[str], bytes]:
     """What gives the key of an item: a 16-byte hash, of JSON, of who answers and what was asked."""
     start = hashlib.blake2b(f"[{_quoted(identity)}, ".encode(), digest_size=16)
 
+    @lru_cache(maxsize=10_000)  # it is wanted when an item is looked up, and when its answer is kept
     def key(item: str) -> bytes:
         whole = start.copy()
         whole.update(f"{_quoted(item)}]".encode())

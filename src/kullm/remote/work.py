@@ -11,7 +11,7 @@ import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -141,7 +141,7 @@ class Work(Generic[T, R, V]):
                 self.never(starting)
                 raise
             for parcel, number in zip(starting, numbers, strict=True):
-                self.workers.send(Flight(parcel, number, self.desk.items(parcel.keys)))
+                self.workers.send(Flight(parcel, number))
             time.sleep(_YIELD)  # the calls start before this thread goes on
         for _, (_, results) in settled:
             self.desk.deliver(results)
@@ -198,9 +198,10 @@ class Work(Generic[T, R, V]):
 
     def afford(self, parcel: Parcel, starting: Sequence[Parcel]) -> Parcel | None:
         """The parcel, or as much of its beginning as the budget covers; what is left over waits. None: nothing."""
+        parcel.items = items = self.desk.items(parcel.keys)
         if self.tariff is None:
             return parcel
-        tariff, items = self.tariff, self.desk.items(parcel.keys)
+        tariff = self.tariff
         costs = [tariff.cost(item) for item in items]
         if tariff.budget is None:
             parcel.units = sum(costs)
@@ -210,7 +211,7 @@ class Work(Generic[T, R, V]):
                 parcel, rest = _cut(parcel, count)
                 if rest.keys:
                     self.again.appendleft(rest)
-                parcel.units = sum(costs[:count])
+                parcel.items, parcel.units = items[:count], sum(costs[:count])
                 return parcel
         self.again.appendleft(parcel)
         self.poor = True
@@ -390,8 +391,8 @@ class Work(Generic[T, R, V]):
 
 def _cut(parcel: Parcel, count: int) -> tuple[Parcel, Parcel]:
     """The first `count` items of a parcel, and the others."""
-    past = (0, parcel.failed, parcel.unknown, parcel.first)
-    return Parcel(parcel.keys[:count], *past), Parcel(parcel.keys[count:], *past)
+    first, others = parcel.keys[:count], parcel.keys[count:]
+    return replace(parcel, keys=first, items=(), units=0), replace(parcel, keys=others, items=(), units=0)
 
 
 def _checked(answers: object, sent: int, stage: str) -> Sequence[Any]:

@@ -14,9 +14,10 @@ from kullm.errors import UnknownOutcome
 
 @dataclass(slots=True, eq=False)
 class Parcel:
-    """A batch on its way: the keys of its items, what it may cost, and how often it failed."""
+    """A batch on its way: the keys of its items, these when it starts, what it may cost, and how often it failed."""
 
     keys: list[str]
+    items: Sequence[Any] = ()
     units: int = 0
     failed: int = 0
     unknown: int = 0
@@ -33,7 +34,6 @@ class Flight:
 
     parcel: Parcel
     number: int
-    items: Sequence[Any]
     began: float = 0.0
     result: Any = None
     error: BaseException | None = None
@@ -99,7 +99,7 @@ class Workers:
             del self._flying[flight]
             self._threads -= 1
         error = UnknownOutcome(f"no answer within {self._deadline:g} s")
-        return [Flight(flight.parcel, flight.number, flight.items, flight.began, error=error) for flight in late]
+        return [Flight(flight.parcel, flight.number, flight.began, error=error) for flight in late]
 
     def close(self) -> None:
         for _ in range(self._started):
@@ -108,7 +108,7 @@ class Workers:
     def _work(self) -> None:
         while (flight := self._todo.get()) is not None:
             try:
-                flight.result = self._call(flight.items)
+                flight.result = self._call(flight.parcel.items)
             except BaseException as error:  # noqa: BLE001 - the thread that decides raises it
                 flight.error = error
             self._done.put(flight)

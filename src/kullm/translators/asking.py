@@ -11,7 +11,7 @@ from typing import Any
 
 from kullm.errors import InputError
 from kullm.remote import Instead
-from kullm.rows import TEXT_FIELDS, Failure
+from kullm.rows import Failure
 from kullm.translators.numbers import lost_numbers
 from kullm.translators.spans import Damage, Layout, Segment, Style, finer
 
@@ -112,20 +112,22 @@ def _as_spans(segment: Segment, numbers: Sequence[str]) -> Segment:
 
 
 def check_texts(record: Mapping[str, Any], fields: Sequence[str]) -> None:
-    """Raise `InputError` where a field or an earlier turn of a row holds something else than a text or nothing."""
-    for name in dict.fromkeys((*TEXT_FIELDS, *fields)):
-        _check(record, name, record.get(name))
+    """Raise `InputError` where one of `fields` or an earlier turn holds something else than a text or nothing."""
+    for name in fields:
+        value = record.get(name)
+        if value is not None and not isinstance(value, str):
+            raise _no_text(record, name, value)
     for number, turn in enumerate(record.get("history") or ()):
         for name in _TURN:
-            _check(record, f"history[{number}].{name}", turn[name])
+            if not isinstance(turn[name], str | None):
+                raise _no_text(record, f"history[{number}].{name}", turn[name])
 
 
-def _check(record: Mapping[str, Any], name: str, value: object) -> None:
-    if value is not None and not isinstance(value, str):
-        raise InputError(
-            f"The row {record['id']}: {name} holds a value of the type {type(value).__name__}, and not a text.",
-            next="Make texts of this column; a column of other values may only stay, outside `fields`.",
-        )
+def _no_text(record: Mapping[str, Any], name: str, value: object) -> InputError:
+    return InputError(
+        f"The row {record['id']}: {name} holds a value of the type {type(value).__name__}, and not a text.",
+        next="Make texts of this column; a column of other values may only stay, outside `fields`.",
+    )
 
 
 def texts(record: Mapping[str, Any], fields: Sequence[str], *, turns: bool) -> Iterator[tuple[str, str, str]]:

@@ -133,6 +133,7 @@ class Job:
         protect = protect and not engine.whole
         self.asker = Asker(engine.style, "xml" in engine.options, protect)
         self.turns = context and "context" in engine.options
+        self.held = tuple(dict.fromkeys((*TEXT_FIELDS, *fields)))
         self.english = source.partition("-")[0] == "en"  # the rules for bound tasks are English
         most = engine.plugin.limits.bytes
         self.most = None if most is None else min(most, getattr(engine.plugin, "xml_bytes", most))
@@ -227,7 +228,7 @@ class Job:
 
     def taken(self, record: Mapping[str, Any]) -> tuple[Opened, list[str], tuple[str, str, str] | None, bool]:
         """A row, and the arguments of `laid` for it."""
-        check_texts(record, self.fields)
+        check_texts(record, self.held)
         row = Opened(record, list(texts(record, self.fields, turns=self.turns)))
         task: Any = tuple(record.get(name) or "" for name in TEXT_FIELDS) if self.english else None
         return row, [text for _, text, _ in row.texts], task, self.asker.protect

@@ -21,7 +21,7 @@ class Segment(NamedTuple):
     @property
     def text(self) -> str:
         """The stretch as it stood in the source."""
-        return "".join(self.parts)
+        return self.parts[0] if len(self.parts) == 1 else "".join(self.parts)
 
 
 class Layout(NamedTuple):
