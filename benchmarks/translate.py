@@ -1,9 +1,9 @@
 """Translation against a local server that needs 100 ms a request and takes 50 texts, in a process of its own.
 
-Prints texts a second as a share of the limit, which is 50 texts x calls in flight / 0.1 s: kullm with protection,
-verification, verdicts and its memory on disk; the official client in a thread pool; dataset-translator; and the plain
-loop of one text a call. Then the CPU time of protection and verification, the memory that a long stream takes, and
-what a finished run costs when it is started again.
+Prints texts a second as a share of the limit, which is 50 texts x calls in flight / the time of a bare request: kullm
+with protection, verification, verdicts and its memory on disk; the official client in a thread pool; and
+dataset-translator. Then the plain loop of one text a call, the CPU time of protection and verification, the memory that
+a long stream takes, and what a finished run costs when it is started again.
 
     python benchmarks/translate.py [--seconds 20] [--rounds 3] [--stream 1500000] [--again 150000]
 """
@@ -38,7 +38,7 @@ from kullm.rows import dataset
 from kullm.translators import DeepL
 from kullm.translators.spans import XML, Damage, protect
 
-BATCH, WAIT, OWN = 50, 0.1, 0.0017
+BATCH, WAIT, OWN = 50, 0.1, 0.0015
 """Texts a request, seconds from a request to its answer, and how many of them the server needs beside its delay."""
 COLUMNS = ("id", "source", "licence", "instruction", "input", "output")
 FIELDS = ("instruction", "input", "output")
@@ -129,7 +129,8 @@ def throughput(seconds: float, rounds: int) -> None:
         mean = sum(map(len, texts)) / len(texts)
         print(f"{requests} requests: {len(data)} rows with {len(texts)} texts of {mean:.0f} characters on average")
         with server() as url:
-            print(f"a bare request of 50 texts, one at a time: {bare(url, texts) * 1e3:.1f} ms", flush=True)
+            latency = bare(url, texts)
+            print(f"a bare request of 50 texts, one at a time: {latency * 1e3:.1f} ms", flush=True)
         found: dict[str, list[float]] = {}
         for _ in range(rounds):
             for name, run in (("kullm", ours), ("client in a pool", pool), ("dataset-translator", peer)):
@@ -137,7 +138,7 @@ def throughput(seconds: float, rounds: int) -> None:
                     gc.collect()
                     work: Any = data if run is ours else texts
                     found.setdefault(name, []).append(len(texts) / run(url, work, in_flight))
-        limit = BATCH * in_flight / WAIT
+        limit = BATCH * in_flight / latency
         for name, speeds in found.items():
             shares = ", ".join(f"{speed / limit:.2f}" for speed in sorted(speeds))
             print(

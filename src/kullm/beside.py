@@ -214,6 +214,8 @@ def _read(pipe: IO[bytes]) -> Any:
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asks ends this one
+    if hasattr(os, "nice"):
+        os.nice(5)  # the calls come first
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what somebody prints is no answer
     with suppress(ValueError):

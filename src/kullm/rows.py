@@ -182,9 +182,15 @@ def dataset(
     `numbers` names the columns that hold floats, and columns of `like` keep their types; the others hold text, but for
     history, original and token counts.
     """
-    import datasets
+    return of_table(pa_table(records, columns, numbers=numbers, like=like))
 
-    return datasets.Dataset(pa_table(records, columns, numbers=numbers, like=like))
+
+def of_table(table: pa.Table) -> Dataset:
+    """A table as a data set. Its fingerprint is a random one: `datasets` would read all of it for another."""
+    import datasets
+    from datasets.fingerprint import generate_random_fingerprint
+
+    return datasets.Dataset(table, fingerprint=generate_random_fingerprint())
 
 
 def pa_table(
@@ -258,7 +264,7 @@ def collect(
     found = make()
     while part := list(islice(found, _CHUNK)):
         tables.append(pa_table(part, columns, like=like, original=original))
-    return cast("AnyRows", datasets.Dataset(pa.concat_tables(tables)))
+    return cast("AnyRows", of_table(pa.concat_tables(tables)))
 
 
 def need(rows: Dataset | IterableDataset, columns: Sequence[str], *, stage: str) -> None:

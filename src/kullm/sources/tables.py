@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kullm.errors import InputError
-from kullm.rows import NESTED, pa_table
+from kullm.rows import NESTED, of_table, pa_table
 from kullm.rows import records as row_records
 from kullm.sources.files import name, records
 from kullm.sources.format import valid
@@ -96,7 +96,6 @@ def read(path: str | Path) -> Dataset:
     The columns of JSON stand in the order in which they come first; a row that lacks one has null there.
     Raises `InputError` with file and line for a file that is not what it should be.
     """
-    import datasets
     import pyarrow as pa
 
     path = Path(path)
@@ -120,18 +119,17 @@ def read(path: str | Path) -> Dataset:
             raise InputError(f"{name(path)}: expected values of one type in the column {column!r}: {error}") from None
     if not arrays:
         raise InputError(f"{name(path)}: expected records with fields; all of them are empty.")
-    return datasets.Dataset(pa.table(arrays))
+    return of_table(pa.table(arrays))
 
 
 def _read_parquet(path: Path) -> Dataset:
-    import datasets
     import pyarrow.parquet as pq
 
     try:
         with path.open("rb") as stream:
             table = pq.ParquetFile(stream).read()
         table.validate(full=True)  # texts that are not UTF-8 would fail only where they are used
-        return datasets.Dataset(table)
+        return of_table(table)
     except Exception as error:  # noqa: BLE001 - a broken file makes both libraries raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{name(path)} is not to be read; expected a Parquet file: {reason}") from None
