@@ -5,7 +5,7 @@ with protection, verification, verdicts and its memory on disk; the official cli
 dataset-translator. Then the plain loop of one text a call, the CPU time of protection and verification, the memory that
 a long stream takes, and what a finished run costs when it is started again.
 
-    python benchmarks/translate.py [--seconds 20] [--rounds 3] [--stream 1500000] [--again 150000]
+    python benchmarks/translate.py [--in-flight 5 16 32] [--seconds 20] [--rounds 3] [--stream 1500000] [--again 150000]
 """
 
 from __future__ import annotations
@@ -121,9 +121,9 @@ def material(count: int) -> tuple[datasets.Dataset, list[str]]:
     return dataset(taken, COLUMNS), list(texts)
 
 
-def throughput(seconds: float, rounds: int) -> None:
-    """Runs that take that many seconds at the limit, and more where they do not reach it."""
-    for in_flight in (5, 16, 32):
+def throughput(calls: Sequence[int], seconds: float, rounds: int) -> None:
+    """Runs with so many calls in flight that take that many seconds at the limit, and more where they miss it."""
+    for in_flight in calls:
         requests = round(in_flight * seconds / WAIT)
         data, texts = material(requests * BATCH)
         mean = sum(map(len, texts)) / len(texts)
@@ -216,14 +216,15 @@ def asked(memory: Path) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--in-flight", type=int, nargs="*", default=[5, 16, 32])
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--stream", type=int, default=1_500_000)
     parser.add_argument("--again", type=int, default=150_000)
     options = parser.parse_args()
     logging.getLogger("kullm").setLevel(logging.WARNING)
-    if options.seconds:
-        throughput(options.seconds, options.rounds)
+    if options.in_flight:
+        throughput(options.in_flight, options.seconds, options.rounds)
     protection(2_000)
     if options.again:
         again(options.again)

@@ -24,6 +24,7 @@ from hostile import ENGINES, made
 from kullm import load, translate
 from kullm.errors import BudgetSpent, InputError, ServiceError, UsageError
 from kullm.remote import Budget, Limits, Memory
+from kullm.remote.packing import size
 from kullm.rows import TEXT_FIELDS, Failure, dataset
 from kullm.sources import save, scan
 from kullm.testing import DeepLServer, FakeTranslator, pseudo_korean
@@ -1062,6 +1063,28 @@ def test_a_line_that_no_request_can_hold_is_cut_into_sentences_and_its_plan_is_i
         done = translate(english, engine, memory=None)
         assert plan.billed == server.characters
     assert done["instruction"][0] == "이 문장은 여럿 중 하나다. " * 9_000
+
+
+class Small:
+    """Takes 6,000 bytes of texts and context in a call."""
+
+    identity, limits, options = "small", Limits(items=10, bytes=6_000), ("context",)
+
+    def __init__(self) -> None:
+        self.largest = 0
+
+    def translate(self, texts: Sequence[str], *, source: str, target: str, context: str = "") -> list[str]:
+        self.largest = max(self.largest, sum(map(size, [*texts, context])))
+        return [text.replace("This is one of many.", "여럿 중 하나다.") for text in texts]
+
+
+def test_a_line_that_fits_a_request_but_not_beside_its_context_is_cut_too() -> None:
+    before = {"instruction": "What was said before. " * 70, "output": "Yes."}
+    row = {"id": "1", "instruction": "This is one of many. " * 230, "input": "", "output": "", "history": [before]}
+    engine = Small()
+    done = translate(dataset([row], ("id", *TEXT_FIELDS, "history")), engine, memory=None)
+    assert done["instruction"] == ["여럿 중 하나다. " * 230]
+    assert engine.largest <= 6_000
 
 
 class Answers:
