@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -85,6 +86,31 @@ def test_a_second_process_that_dies_costs_nothing(ahead: bool) -> None:
                 for child in children():
                     os.kill(child, signal.SIGKILL)
     assert found == wanted(COUNT)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_second_process_that_stands_still_holds_up_nothing_for_long(
+    ahead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kullm.beside._LONGEST", 0.3)
+    long = "A word. " * 40_000
+    with Beside(0) as beside:
+        up(beside)
+        line = beside.line(judged, ahead=ahead)
+        for child in children():
+            os.kill(child, signal.SIGSTOP)
+        found = [one for n in range(300) for one in line.add(n, {"output": long}, {"output": "말"}, "en", "ko")]
+        found += line.rest()
+    assert [number for number, _ in found] == list(range(300))
+    assert all(said and said[0]["kind"] == "length" for _, said in found)
+
+
+def test_another_kullm_in_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kullm.beside.__file__", "/elsewhere/kullm/beside.py")
+    with Beside(0) as beside:
+        assert list(through(beside, COUNT)) == wanted(COUNT)
+        time.sleep(1)
+        assert not beside.there(judged)
 
 
 def test_two_lines_through_one_process_keep_their_own_order() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import random
 import re
 import subprocess
@@ -1063,6 +1064,22 @@ def test_a_line_that_no_request_can_hold_is_cut_into_sentences_and_its_plan_is_i
         done = translate(english, engine, memory=None)
         assert plan.billed == server.characters
     assert done["instruction"][0] == "이 문장은 여럿 중 하나다. " * 9_000
+
+
+@pytest.mark.parametrize("budget", [10_000, 11_110, 12_170])
+def test_rows_that_are_done_come_out_before_the_error_that_stops_a_long_run(
+    budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)  # with a second process
+    engine = FakeTranslator(limits=Limits(items=10))
+    english = rows(*([f"{number:04} words"] for number in range(3_000)))
+    stream = translate(english.to_iterable_dataset(), engine, memory=None, budget=Budget(characters=budget))
+    done = 0
+    with pytest.raises(BudgetSpent) as stopped:
+        for _ in stream:
+            done += 1
+    assert budget // 10 - 20 < done <= budget // 10, "but for the last call's rows"
+    assert stopped.value.safe.startswith(f"{done} rows are whole")
 
 
 class Small:

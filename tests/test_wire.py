@@ -250,5 +250,55 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_sen
 
 
 def test_an_address_that_is_none_is_named() -> None:
-    with pytest.raises(UsageError, match=r"'https://\[x' is no address of a service"):
+    with pytest.raises(UsageError, match=r"'https://\[x' is not to be reached"):
         Wire("https://[x", 1, 5.0)
+
+
+@pytest.mark.parametrize("proxy", ["socks9://127.0.0.1:1", "http:///x"])
+def test_a_proxy_that_is_none_is_named(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(UsageError, match="proxies of the environment"):
+        Wire("https://service.invalid", 1, 5.0).call("POST", "/", {}, b"a text")
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (None, Passing),
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", Passing),
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", ServiceDown),
+        (b"", Passing),
+    ],
+)
+def test_a_proxy_that_is_not_there_or_says_no_has_sent_nothing(
+    said: bytes | None, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        monkeypatch.setenv("no_proxy", "")
+        if said is None:
+            listener.close()
+        else:
+            threading.Thread(target=answered_once, args=(listener, said), daemon=True).start()
+        with pytest.raises(error):
+            Wire("https://service.invalid", 1, 5.0).call("POST", "/", {}, b"a text")
+
+
+def answered_once(listener: socket.socket, said: bytes) -> None:
+    with suppress(OSError):
+        plain, _ = listener.accept()
+        with plain:
+            plain.recv(65536)
+            plain.sendall(said)
+
+
+def test_what_breaks_before_the_first_byte_passes_and_what_breaks_after_it_is_of_unknown_outcome() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answered_once, args=(listener, b"this is no handshake"), daemon=True).start()
+        with pytest.raises(Passing, match="not reached"):
+            Wire(f"https://127.0.0.1:{listener.getsockname()[1]}", 1, 5.0).call("POST", "/", {}, b"a text")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answered_once, args=(listener, b"this is no answer"), daemon=True).start()
+        with pytest.raises(UnknownOutcome, match="no answer"):
+            Wire(f"http://127.0.0.1:{listener.getsockname()[1]}", 1, 5.0).call("POST", "/", {}, b"a text")

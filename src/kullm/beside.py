@@ -25,9 +25,7 @@ _AHEAD = 8
 """Batches of a line that are kept on their way, so that the next is there when it is wanted."""
 _MOST = 12
 """Batches that the second process has before it; what comes then is done here."""
-_PIPE = 2**20
-"""Bytes that a pipe takes without a wait."""
-_LONGEST = 60.0
+_LONGEST = 10.0
 """Seconds for a batch, after which the second process counts as lost."""
 _dumps = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
 
@@ -46,6 +44,7 @@ class Beside:
     def __init__(self, after: int = _AFTER) -> None:
         self._left = after
         self._process: subprocess.Popen[bytes] | None = None
+        self._told: SimpleQueue[_Batch[Any, Any] | None] = SimpleQueue()
         self._asked: SimpleQueue[_Batch[Any, Any]] = SimpleQueue()
         self._alone = _processors() < 2
         self._up = False
@@ -77,10 +76,7 @@ class Beside:
             batch.answered.set()
             return
         self._asked.put(batch)
-        try:
-            self._say(batch.work, batch.arguments)
-        except OSError:
-            self._stop()
+        self._told.put(batch)
         if self._gone():  # it ended meanwhile, and nobody looks at what was put in since
             self._let_go()
 
@@ -103,22 +99,26 @@ class Beside:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                pipesize=_PIPE,
             )
-            self._say(work, [])
         except OSError:
-            self._stop()
+            self._alone = True
             return
+        self._told.put(_Batch(work, [], []))
+        threading.Thread(target=self._speak, args=(process,), daemon=True, name="kullm-beside-in").start()
         threading.Thread(target=self._listen, args=(process,), daemon=True, name="kullm-beside").start()
 
-    def _say(self, work: Callable[..., Any], arguments: list[Sequence[Any]]) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        _write(self._process.stdin, (work.__module__, work.__name__, arguments))
+    def _speak(self, process: subprocess.Popen[bytes]) -> None:
+        """In a thread of its own: a process that does not read holds up nobody."""
+        assert process.stdin is not None
+        with suppress(OSError), process.stdin as stdin:
+            while (batch := self._told.get()) is not None:
+                _write(stdin, (batch.work.__module__, batch.work.__name__, batch.arguments))
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
         with process.stdout as stdout, suppress(OSError, ValueError):
+            if _read(stdout) != __file__:  # another kullm than this one
+                raise ValueError
             _read(stdout)
             self._up = True
             while True:
@@ -138,12 +138,10 @@ class Beside:
     def _stop(self) -> None:
         """End the other process; from here on all is done in this one."""
         self._alone = True
+        self._told.put(None)
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-            assert self._process.stdin is not None
-            with suppress(OSError):
-                self._process.stdin.close()
             self._process = None
 
 
@@ -218,6 +216,7 @@ def main() -> None:
         os.nice(5)  # the calls come first
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what somebody prints is no answer
+    _write(out, __file__)
     with suppress(ValueError):
         while True:
             module, name, batch = _read(sys.stdin.buffer)

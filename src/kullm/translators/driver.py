@@ -193,12 +193,18 @@ class Job:
 
         def closed() -> Iterator[tuple[dict[str, Any] | list[Failure], list[dict[str, str]]]]:
             judging = beside.line(judged)
-            for result in results:
-                row = pending[0]
-                row.results.append(result)
-                if len(row.results) >= len(row.requests):
-                    whole, new = self.closed(pending.popleft())
-                    yield from judging.add(whole, row.old, new, self.source, self.target)
+            try:
+                for result in results:
+                    row = pending[0]
+                    row.results.append(result)
+                    if len(row.results) >= len(row.requests):
+                        whole, new = self.closed(pending.popleft())
+                        yield from judging.add(whole, row.old, new, self.source, self.target)
+            except GeneratorExit:
+                raise
+            except BaseException:
+                yield from judging.rest()  # what is done is not lost with what is not
+                raise
             yield from judging.rest()
 
         with track("translate", total) as advance, beside:
