@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import ssl
@@ -234,6 +235,9 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_sen
                     return
                 with suppress(OSError), context.wrap_socket(plain, server_side=True) as secure:
                     got.append(secure.recv(65536))
+                    if got[-1].endswith(b"break it"):
+                        os.write(secure.fileno(), b"no record of TLS")
+                        continue
                     secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 
         threading.Thread(target=serve, daemon=True).start()
@@ -246,6 +250,12 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_sen
             wire = Wire(url, 1, 5.0)
         assert wire.call("POST", "/", {}, b"a text").body == b"{}"
         assert got[0].endswith(b"a text"), "head and body came in one piece"
+        wire.close()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+            wire = Wire(url, 1, 5.0)
+        with pytest.raises(UnknownOutcome, match="no answer"):
+            wire.call("POST", "/", {}, b"break it")
         wire.close()
 
 

@@ -1,6 +1,6 @@
 """Calls that cost money or time: limits, budget, memory, and `run`, the one place that retries, paces and pays."""
 
-from kullm.remote.budget import Budget, Price
+from kullm.remote.budget import Budget, Price, Tariff
 from kullm.remote.desk import Instead, Settled
 from kullm.remote.driver import run, stream
 from kullm.remote.keys import api_key, safe
@@ -8,7 +8,6 @@ from kullm.remote.limits import Limits
 from kullm.remote.memory import Memory
 from kullm.remote.retry_after import retry_after
 from kullm.remote.wire import Wire
-from kullm.remote.work import Tariff
 
 __all__ = [
     "Budget",

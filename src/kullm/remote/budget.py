@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from kullm.errors import UsageError
 
+T = TypeVar("T")
 _PRICE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)\s+([A-Za-z]{2,5})")
 
 
@@ -126,3 +128,13 @@ class Budget:
         return ", ".join(f"{most - left[name]:f} of {most:f} {name}" for name, most in self._most.items())
 
     __repr__ = __str__
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff(Generic[T]):
+    """What items cost: `cost` in the service's `unit`, its `price` where known, and the budget if there is one."""
+
+    cost: Callable[[T], int]
+    unit: str = "characters"
+    price: Price | None = None
+    budget: Budget | None = None

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kullm.progress import track
+from kullm.remote.budget import Tariff
 from kullm.remote.desk import Accept, Desk, Settled
 from kullm.remote.garbage import seldom
 from kullm.remote.limits import Limits
 from kullm.remote.memory import Memory
-from kullm.remote.work import Tariff, Work
+from kullm.remote.work import Work
 from kullm.rows import Failure
 
 T = TypeVar("T")

@@ -103,7 +103,7 @@ class Wire:
                 f"No secure connection to {self._url}: {_words(error)}",
                 next="Behind a proxy that opens connections, name its certificate in REQUESTS_CA_BUNDLE.",
             )
-        if "407 " in str(error):
+        if "failed: 407 " in str(error):
             return ServiceDown(f"The proxy of the environment wants a user: {_words(error)}", next="Check HTTPS_PROXY.")
         return Passing(f"the service is not reached: {_words(error)}")
 

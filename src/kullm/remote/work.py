@@ -11,7 +11,7 @@ import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -28,7 +28,7 @@ from kullm.errors import (
     UsageError,
 )
 from kullm.interrupts import Interrupts
-from kullm.remote.budget import Budget, Price
+from kullm.remote.budget import Tariff
 from kullm.remote.calls import Begun, Ended
 from kullm.remote.desk import Desk
 from kullm.remote.limits import Limits
@@ -55,16 +55,6 @@ _LOOK = 0.2
 T = TypeVar("T")
 R = TypeVar("R")
 V = TypeVar("V")
-
-
-@dataclass(frozen=True, slots=True)
-class Tariff(Generic[T]):
-    """What items cost: `cost` in the service's `unit`, its `price` where known, and the budget if there is one."""
-
-    cost: Callable[[T], int]
-    unit: str = "characters"
-    price: Price | None = None
-    budget: Budget | None = None
 
 
 class Work(Generic[T, R, V]):
