@@ -25,6 +25,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import sys
 import tempfile
 import time
@@ -93,6 +94,7 @@ def one(method: str, folder: Path, with_loss: bool) -> dict[str, Any]:
     case = Case(told["base"], told["rows"], out, tuple(told["targets"]), told["batch"], dtype)
     if method in TRL:
         import trl as _  # noqa: F401
+    shutil.rmtree(out, ignore_errors=True)  # of the round before
     start = time.perf_counter()
     with clock() as seen:
         if method in TRL:

@@ -80,7 +80,7 @@ class PolyglotLoRA:
 
     `lora` None trains all weights. `loss` "everything" takes the loss on the prompt too, as the released scripts did.
     `packing` computes rows without padding, `share_prefix` what they begin with in common once; both are left out where
-    the model does not allow them. `pack_tokens` is the size of one forward pass (1,024 on a CPU, else 4,096).
+    the model does not allow them. `pack_tokens` is the size of one forward pass (512 on a CPU, else 4,096).
     `held_out` rows, a number or a share, are not trained on: their loss is taken every `save_steps` steps and at the
     end, and where it has not fallen `patience` times in a row training stops and the best weights are kept.
     `arguments` go to `transformers.TrainingArguments` by name.
@@ -214,7 +214,7 @@ class PolyglotLoRA:
             kept,
             steps(len(kept), batch=self.batch, epochs=self.epochs, seed=self.seed),
             aside=[rows[place] for place in sorted(aside)],
-            tokens=self.pack_tokens or (1024 if device == "cpu" else 4096),
+            tokens=self.pack_tokens or (512 if device == "cpu" else 4096),
             packed=self.packing,
             prefixes=prefixes(kept) if self.share_prefix and self.loss == "output" else (),
         )

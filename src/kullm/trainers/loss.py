@@ -19,7 +19,11 @@ from torch.nn import functional
 from kullm.trainers.packed import rows_apart
 
 _BYTES = 2**25
-"""The size of the logits that are held at once, about, in bytes of float32."""
+"""The size of the logits that are held at once, about, in bytes of float32; where the vocabulary is large, `_LEAST`
+tokens of it, as fewer are slower.
+"""
+
+_LEAST = 256
 
 Logits = Callable[[Tensor], Tensor]
 
@@ -38,7 +42,7 @@ class _HeadLoss(torch.autograd.Function):
     """Sum of cross entropies under a head, chunk by chunk; the whole matrix of logits never exists.
 
     The gradients, with respect to the hidden states and to the head where it is trained, are taken in the forward
-    pass, so nothing is computed twice.
+    pass, so nothing is computed twice; a chunk's logits become their own gradient in place.
     """
 
     @staticmethod
@@ -53,15 +57,17 @@ class _HeadLoss(torch.autograd.Function):
             part = slice(start, start + chunk)
             with torch.enable_grad():
                 here = hidden[part].detach().requires_grad_(needed)
-                loss = functional.cross_entropy(logits(here).float(), targets[part], reduction="sum")
-                wanted = [*([here] if needed else []), *weights]
-                if wanted:
-                    grads = torch.autograd.grad(loss, wanted)
-                    if gradient is not None:
-                        gradient[part] = grads[0]
-                    for sum_, grad in zip(of_weights, grads[len(wanted) - len(weights) :], strict=True):
-                        sum_ += grad
-            total += loss.detach()
+                found = logits(here)
+            loss, of_logits = _cross_entropy(found.detach(), targets[part])
+            total += loss
+            wanted = [*([here] if needed else []), *weights]
+            if wanted:
+                grads = torch.autograd.grad(found, wanted, of_logits)
+                del found, of_logits
+                if gradient is not None:
+                    gradient[part] = grads[0]
+                for sum_, grad in zip(of_weights, grads[len(wanted) - len(weights) :], strict=True):
+                    sum_ += grad
         ctx.save_for_backward(*([gradient] if gradient is not None else []), *of_weights)
         ctx.needed = needed
         return total
@@ -71,6 +77,18 @@ class _HeadLoss(torch.autograd.Function):
         saved = [one * grads[0].to(one.dtype) for one in ctx.saved_tensors]
         hidden = saved.pop(0) if ctx.needed else None
         return (hidden, None, None, None, None, *saved)
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of the cross entropies, in float32, and its gradient with respect to `logits`, in whose place it may lie."""
+    scores, rows = logits.float(), torch.arange(len(targets), device=logits.device)
+    scores -= scores.amax(-1, keepdim=True)
+    of_targets = scores[rows, targets]
+    total = scores.exp_().sum(-1, keepdim=True)
+    loss = (total.squeeze(-1).log() - of_targets).sum()
+    scores /= total
+    scores[rows, targets] -= 1
+    return loss, scores.to(logits.dtype)
 
 
 def causal(model: nn.Module) -> Any:
@@ -96,7 +114,8 @@ def _fast(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:
     head = model.get_output_embeddings()
     weights = [one for one in head.parameters() if one.requires_grad] if torch.is_grad_enabled() else []
     vocabulary = int(model.config.get_text_config().vocab_size)
-    chunk = min(max(_BYTES // (4 * vocabulary), 256), 4096)
+    count = -(-len(hidden) // min(max(_BYTES // (4 * vocabulary), _LEAST), 4096))
+    chunk = -(-len(hidden) // count)
     apply: Any = _HeadLoss.apply
     loss: Tensor = apply(hidden, targets, _logits(model), chunk, len(weights), *weights)
     return loss

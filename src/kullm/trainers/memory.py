@@ -34,7 +34,7 @@ CONTEXT = 2**29
 _MAPPED = 2**25
 """A block of at least these bytes goes back to the system when it is freed (glibc's greatest M_MMAP_THRESHOLD)."""
 
-_ALWAYS, _HOLES, _LARGEST = 2**26, 16, 3
+_ALWAYS, _HOLES, _LARGEST = 2**26, 16, 1
 """What training on a CPU holds beyond what is alive: modules that are loaded late, and as much of small blocks where
 a pass is not small; holes in the heap, each of the size of what the widest layer makes; and, of packed rows, some of
 the largest block's. Fitted to 24 trainings of three architectures, of 20 to 160 M weights."""

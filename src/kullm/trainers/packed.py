@@ -91,13 +91,11 @@ def attention(
     `together` computes rows of about one length in one call, padded; on a GPU, where a call costs more than padding.
     """
     shared, lengths = rows_apart
-    if key.shape[1] != query.shape[1]:  # several heads have one key
-        times = query.shape[1] // key.shape[1]
-        key, value = key.repeat_interleave(times, dim=1), value.repeat_interleave(times, dim=1)
     settings: dict[str, Any] = {"scaling": scaling, "dropout": dropout, "window": sliding_window, "softcap": softcap}
     sizes = [shared, *lengths]
     queries, keys, values = (torch.split(one, sizes, dim=2) for one in (query, key, value))
-    out: list[Tensor] = [_attend(queries[0], keys[0], values[0], 0, **settings)] if shared else []
+    # A copy: what the backward pass keeps of a part of a tensor is all of it.
+    out: list[Tensor] = [_attend(queries[0], keys[0].clone(), values[0].clone(), 0, **settings)] if shared else []
     for group in _groups(lengths, together=query.device.type == "cuda" if together is None else together):
         parts = [[several[1 + place] for place in group] for several in (queries, keys, values)]
         q, k, v = (_stacked(part) for part in parts)
@@ -155,13 +153,15 @@ def _attend(
     """Causal attention in which the queries stand `shared` places behind the first key."""
     n, m = query.shape[2], key.shape[2]
     narrow = window is not None and m > window
+    times = query.shape[1] // key.shape[1]  # so many heads have one key; on a CPU they share its memory, too
+    if times > 1 and (query.device.type != "cpu" or softcap is not None):
+        key, value, times = key.repeat_interleave(times, dim=1), value.repeat_interleave(times, dim=1), 1
+    told: dict[str, Any] = {"dropout_p": dropout, "scale": scaling, "enable_gqa": times > 1}
     if softcap is None and not shared and not narrow:
-        return functional.scaled_dot_product_attention(
-            query, key, value, dropout_p=dropout, is_causal=True, scale=scaling
-        )
+        return functional.scaled_dot_product_attention(query, key, value, is_causal=True, **told)
     mask = _mask(-(-m // 256) * 256, shared, window if narrow else None, query.device)[:n, :m]
     if softcap is None:
-        return functional.scaled_dot_product_attention(query, key, value, mask, dropout_p=dropout, scale=scaling)
+        return functional.scaled_dot_product_attention(query, key, value, mask, **told)
     scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     scores = torch.tanh(scores / softcap) * softcap
     weights = functional.softmax(scores.masked_fill(~mask, float("-inf")), dim=-1, dtype=torch.float32)
