@@ -25,7 +25,7 @@ from kullm.trainers import packed
 from kullm.trainers.exact import on
 from kullm.trainers.fit import adapted
 from kullm.trainers.lora import PolyglotLoRA
-from kullm.trainers.loss import Way, causal, computing_loss
+from kullm.trainers.loss import Way, computing_loss
 from kullm.trainers.steps import Pass
 
 CONTEXT = 2**29
@@ -34,10 +34,9 @@ CONTEXT = 2**29
 _MAPPED = 2**25
 """A block of at least these bytes goes back to the system when it is freed (glibc's greatest M_MMAP_THRESHOLD)."""
 
-_ALWAYS, _HOLES, _LARGEST = 2**26, 16, 1
-"""What training on a CPU holds beyond what is alive: modules that are loaded late, and as much of small blocks where
-a pass is not small; holes in the heap, each of the size of what the widest layer makes; and, of packed rows, some of
-the largest block's. Fitted to 24 trainings of three architectures, of 20 to 160 M weights."""
+_ALWAYS, _HOLES = 2**26, 0.8
+"""What training on a CPU holds beyond what is alive: modules that are loaded late, and holes in the heap, a share of
+the blocks below `_MAPPED`. Fitted to eight trainings of four architectures, of 1 to 268 M weights."""
 
 _CACHED = 0.05
 """The share of a pass that the allocator of a GPU holds beside it. A guess."""
@@ -112,19 +111,9 @@ def _bytes(
                 model(**packed.tensors(one)).backward()
     del states
     used = live.most - weights - trained
-    small = _ALWAYS + min(_ALWAYS, used / 2)
-    holes = _HOLES * _widest(model, passes[0]) + _LARGEST * live.block * passes[0].packed
-    kept = _CACHED * used if gpu else small + holes
+    kept = _CACHED * used if gpu else _ALWAYS + _HOLES * live.blocks
     copied = not gpu and (settings.quantize is not None or _other(config, dtype, settings))
     return weights, trained, used + kept, weights + (stored if copied else 0)
-
-
-def _widest(model: Any, one: Pass) -> int:
-    """The bytes of what the widest layer but the head makes of a pass; 0 where such blocks leave no holes."""
-    head = causal(model).get_output_embeddings()
-    layers = (layer for layer in model.modules() if isinstance(layer, nn.Linear) and layer is not head)
-    size = one.tokens * max((layer.out_features for layer in layers), default=0) * model.dtype.itemsize
-    return size if size < _MAPPED else 0
 
 
 def seconds(model: Any, settings: PolyglotLoRA, passes: Sequence[Pass]) -> float:
@@ -153,18 +142,19 @@ def _now(gpu: bool) -> float:
 
 
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of the storages that are alive, each once, the most that were, and the largest `block` below
-    `_MAPPED`.
+    """Counts the bytes of the storages that are alive, each once, and the most that were; and the most in `blocks`
+    below `_MAPPED`.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.now = self.most = self.block = 0
+        self.now = self.most = self.blocks = 0
+        self._in_blocks = 0
         self._known: set[int] = set()
 
     def begin(self) -> None:
-        """Count the most and the largest from now on."""
-        self.most, self.block = self.now, 0
+        """Count the most from now on, and in blocks what is made from now on."""
+        self.most, self.blocks, self._in_blocks = self.now, 0, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
@@ -180,12 +170,14 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._known.add(key)
         self.now += size
         self.most = max(self.most, self.now)
-        self.block = max(self.block, size if size < _MAPPED else 0)
+        self._in_blocks += size if size < _MAPPED else 0
+        self.blocks = max(self.blocks, self._in_blocks)
         weakref.finalize(storage, self._gone, key, size)
 
     def _gone(self, key: int, size: int) -> None:
         self._known.discard(key)
         self.now -= size
+        self._in_blocks -= size if size < _MAPPED else 0
 
 
 class _Frozen(torch.autograd.Function):
