@@ -25,9 +25,9 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
-from kullm.rows import dataset
 from kullm.templates import KULLM
 from kullm.trainers.checkpoints import MANIFEST, newest_whole, number
+from samples import rows
 
 _PATIENCE = 180.0
 """Seconds that a child has for its run."""
@@ -73,22 +73,6 @@ its name; and by an interrupt in a step."""
 
 MORE_POINTS = ("folder", "old one", "weights", "card")
 """When a checkpoint's folder is made, an old one deleted, the result written; before the card has its name."""
-
-
-def rows(count: int = 12) -> Any:
-    """Rows of different lengths, some with an input."""
-    return dataset(
-        [
-            {
-                "id": f"row-{n}",
-                "instruction": f"{n}번 문장을 써 주세요." + " 길게 써 주세요." * (n % 3),
-                "input": "구름은 하늘에 있습니다." if n % 2 else "",
-                "output": f"하늘에 구름이 {n}개 있습니다. " * (1 + n % 4),
-            }
-            for n in range(count)
-        ],
-        ("id", "source", "licence", "instruction", "input", "output", "history"),
-    )
 
 
 def bases(folder: Path) -> None:

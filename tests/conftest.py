@@ -37,6 +37,26 @@ def _no_keys_no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with tiny base models of several architectures."""
+    from chaos_train import bases
+
+    folder = tmp_path_factory.mktemp("bases")
+    bases(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def begun(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was killed with the checkpoints of its steps 2 and 4."""
+    from chaos_train import Runs, Stop
+
+    out = tmp_path_factory.mktemp("begun") / "out"
+    assert Runs(models).code(out, {}, Stop("step", 5)) == -9
+    return out
+
+
+@pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a GPT-NeoX of two small layers, as Polyglot-Ko is built, and a Korean tokenizer of 600 pieces."""
     import torch

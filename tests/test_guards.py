@@ -20,29 +20,15 @@ from typing import Any
 
 import pytest
 
-from chaos_train import SHORT, Runs, Stop, bases, digest, rows
+from chaos_train import SHORT, Runs, digest
 from kullm import progress
 from kullm.errors import KullmError, StorageFailed
 from kullm.templates import KULLM
 from kullm.trainers import PolyglotLoRA
 from kullm.trainers.checkpoints import MANIFEST, newest_whole, seal
+from samples import rows
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl")
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bases")
-    bases(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def begun(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that was killed with the checkpoints of its steps 2 and 4."""
-    out = tmp_path_factory.mktemp("begun") / "out"
-    assert Runs(models).code(out, {}, Stop("step", 5)) == -9
-    return out
 
 
 @pytest.fixture(scope="module")

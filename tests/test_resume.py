@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from chaos_train import MORE_POINTS, POINTS, SETTINGS, SHORT, Runs, Stop, bases, digest, kills, matrix, rows
+from chaos_train import MORE_POINTS, POINTS, SETTINGS, SHORT, Runs, Stop, digest, kills, matrix
 from kullm.errors import OtherRun, StorageFailed, UsageError
 from kullm.templates import CHAT, KULLM, KULLM_PAPER
 from kullm.trainers import PolyglotLoRA
@@ -30,29 +30,15 @@ from kullm.trainers.checkpoints import (
     number,
     seal,
 )
+from samples import rows
 
 ALL = (*POINTS, *MORE_POINTS)
 PATIENT = "held out, patience"
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bases")
-    bases(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def runs(models: Path) -> Runs:
     return Runs(models)
-
-
-@pytest.fixture(scope="module")
-def begun(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that was killed after its second checkpoint."""
-    out = tmp_path_factory.mktemp("begun") / "out"
-    assert runs.code(out, {}, Stop("step", 5)) == -9
-    return out
 
 
 @pytest.fixture

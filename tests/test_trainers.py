@@ -21,24 +21,7 @@ from kullm.models.huggingface import quiet
 from kullm.rows import Failure, dataset
 from kullm.templates import KULLM, Template
 from kullm.trainers import FINETUNE_POLYGLOT, KULLM_V2, PAPER, RUN_SFT, RUN_SFT_FULL, Checkpoint, LoRA, PolyglotLoRA
-
-COLUMNS = ("id", "source", "licence", "instruction", "input", "output", "history")
-
-
-def rows(count: int = 8) -> Any:
-    """Rows of different lengths, some with an input."""
-    return dataset(
-        [
-            {
-                "id": f"row-{n}",
-                "instruction": f"{n}번 문장을 써 주세요." + " 길게 써 주세요." * (n % 3),
-                "input": "구름은 하늘에 있습니다." if n % 2 else "",
-                "output": f"하늘에 구름이 {n}개 있습니다. " * (1 + n % 4),
-            }
-            for n in range(count)
-        ],
-        COLUMNS,
-    )
+from samples import COLUMNS, rows
 
 
 def trainer(base: Path, **changes: Any) -> PolyglotLoRA:
@@ -51,7 +34,7 @@ def test_a_trained_adapter_loads_with_the_tools_that_people_have(tiny: Path, tmp
     with quiet():
         from peft import AutoPeftModelForCausalLM
 
-    checkpoint = trainer(tiny, epochs=8, learning_rate=1e-2).train(rows(), KULLM, tmp_path / "out")
+    checkpoint = trainer(tiny, epochs=8, learning_rate=1e-2).train(rows(8), KULLM, tmp_path / "out")
     assert checkpoint.card["rows"] == 8
     assert checkpoint.card["steps"] == 16
     assert checkpoint.card["last_loss"] < checkpoint.card["first_loss"]
@@ -65,12 +48,12 @@ def test_a_trained_adapter_loads_with_the_tools_that_people_have(tiny: Path, tmp
 @pytest.mark.slow
 def test_a_finished_run_is_not_trained_again_and_another_run_is_refused(tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    trainer(tiny).train(rows(), KULLM, out)
+    trainer(tiny).train(rows(8), KULLM, out)
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
-    trainer(tiny).train(rows(), KULLM, out)
+    trainer(tiny).train(rows(8), KULLM, out)
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
     with pytest.raises(UsageError, match="settings"):
-        trainer(tiny, epochs=3).train(rows(), KULLM, out)
+        trainer(tiny, epochs=3).train(rows(8), KULLM, out)
     with pytest.raises(UsageError, match="data"):
         trainer(tiny).train(rows(7), KULLM, out)
 
@@ -108,18 +91,18 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_rows(tiny: Path, t
     weights[name] = torch.full_like(weights[name], float("nan"))
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(KullmError, match=r"loss is nan at step 1 .*row-"):
-        trainer(broken).train(rows(), KULLM, tmp_path / "out")
+        trainer(broken).train(rows(8), KULLM, tmp_path / "out")
     assert not (tmp_path / "out" / "kullm.json").exists()
 
 
 def test_a_folder_whose_record_is_torn_is_named(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"base": "', encoding="utf-8")
     with pytest.raises(InputError, match=r"run\.json is not whole"):
-        trainer(tiny).train(rows(), KULLM, tmp_path)
+        trainer(tiny).train(rows(8), KULLM, tmp_path)
 
 
 def test_nothing_to_train_on_is_said_before_the_start(tiny: Path, tmp_path: Path) -> None:
-    empty = rows().map(lambda row: row | {"output": ""})
+    empty = rows(8).map(lambda row: row | {"output": ""})
     lost: list[Failure] = []
     with pytest.raises(InputError, match="No row is left to train on: no target token"):
         trainer(tiny).train(empty, KULLM, tmp_path / "out", failures=lost)
@@ -128,7 +111,7 @@ def test_nothing_to_train_on_is_said_before_the_start(tiny: Path, tmp_path: Path
 
 def test_a_base_that_is_not_to_be_had_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not to be had") as caught:
-        PolyglotLoRA("nobody/no-such-model").train(rows(), KULLM, tmp_path / "out")
+        PolyglotLoRA("nobody/no-such-model").train(rows(8), KULLM, tmp_path / "out")
     assert "--base PATH" in str(caught.value)
 
 
@@ -136,7 +119,7 @@ def test_a_base_that_is_not_to_be_had_says_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "darwin", reason="bitsandbytes has no build for macOS")
 @pytest.mark.parametrize("bits", ["load_in_8bit", "load_in_4bit"])
 def test_weights_of_few_bits_train(tiny: Path, tmp_path: Path, bits: str) -> None:
-    checkpoint = trainer(tiny, epochs=8, learning_rate=1e-2, **{bits: True}).train(rows(), KULLM, tmp_path / "out")
+    checkpoint = trainer(tiny, epochs=8, learning_rate=1e-2, **{bits: True}).train(rows(8), KULLM, tmp_path / "out")
     assert checkpoint.card["last_loss"] < checkpoint.card["first_loss"]
 
 
@@ -156,8 +139,8 @@ def test_what_saves_memory_or_time_changes_nothing_about_the_losses(
     tiny: Path, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     with quiet():
-        first = trainer(tiny).train(rows(), KULLM, tmp_path / "first")
-        second = trainer(tiny, **changes).train(rows(), KULLM, tmp_path / "second")
+        first = trainer(tiny).train(rows(8), KULLM, tmp_path / "first")
+        second = trainer(tiny, **changes).train(rows(8), KULLM, tmp_path / "second")
     losses = [[one["loss"] for one in lines(each) if "loss" in one] for each in (first, second)]
     assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-6)
     # Adam's first steps have the size of the learning rate wherever a gradient is not zero, be it by its last bit.
@@ -168,7 +151,7 @@ def test_what_saves_memory_or_time_changes_nothing_about_the_losses(
 def test_all_weights_are_trained_without_an_adapter(tiny: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    checkpoint = trainer(tiny, lora=None, epochs=4, learning_rate=1e-3).train(rows(), KULLM, tmp_path / "out")
+    checkpoint = trainer(tiny, lora=None, epochs=4, learning_rate=1e-3).train(rows(8), KULLM, tmp_path / "out")
     assert checkpoint.card["last_loss"] < checkpoint.card["first_loss"] - 0.1
     with quiet():
         found: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
@@ -268,7 +251,7 @@ def test_settings_that_cannot_be_are_named(changes: dict[str, Any], said: str) -
 @pytest.mark.slow
 def test_more_rows_held_out_than_there_are_is_said_before_the_start(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="8 of 8 rows are to be held out"):
-        trainer(tiny, held_out=8).train(rows(), KULLM, tmp_path / "out")
+        trainer(tiny, held_out=8).train(rows(8), KULLM, tmp_path / "out")
 
 
 def lines(checkpoint: Checkpoint) -> list[dict[str, Any]]:

@@ -21,25 +21,9 @@ from kullm.sources import save
 from kullm.templates import KULLM
 from kullm.trainers import LoRA, PolyglotLoRA
 from kullm.trainers.plan import TrainingPlan, parse_memory, plan_training
+from samples import COLUMNS, rows
 
-COLUMNS = ("id", "source", "licence", "instruction", "input", "output", "history")
 MIB = 2**20
-
-
-def rows(count: int = 12, length: int = 4) -> Any:
-    """Rows of different lengths, some with an input."""
-    return dataset(
-        [
-            {
-                "id": f"row-{n}",
-                "instruction": f"{n}번 문장을 써 주세요." + " 길게 써 주세요." * (n % 3),
-                "input": "구름은 하늘에 있습니다." if n % 2 else "",
-                "output": f"하늘에 구름이 {n}개 있습니다. " * (1 + n % length),
-            }
-            for n in range(count)
-        ],
-        COLUMNS,
-    )
 
 
 def trainer(base: Path, **changes: Any) -> PolyglotLoRA:

@@ -19,6 +19,7 @@ from kullm.models.batching import Room, in_batches
 from kullm.models.loading import (
     CARD,
     base_of,
+    generation,
     is_adapter,
     load_causal,
     load_model,
@@ -163,8 +164,6 @@ class HuggingFace:
     @cached_property
     def model(self) -> PreTrainedModel:
         """The model with its adapter merged, ready to generate; loaded when it is first asked for."""
-        from transformers import GenerationConfig
-
         model = load_model(self._base, dtype=self.dtype, device=self.device)
         if is_adapter(Path(self.name)):
             with quiet():
@@ -175,12 +174,10 @@ class HuggingFace:
         # Without this torch multiplies the last positions by one copy of the head a row: 12 GB, and 20 times as long.
         model.requires_grad_(True)
         brought: dict[str, Any] = model.generation_config.to_diff_dict()
-        ends = _ends(model, self.tokenizer)
         unused = {name: value for name, value in brought.items() if value and name not in _OWN}
         if unused:
             log.info("settings that %s brings with it are not used: %s", self.name, unused)
-        make: Any = GenerationConfig
-        model.generation_config = make(eos_token_id=ends or None, pad_token_id=_pad(self.tokenizer))
+        model.generation_config = generation(model, self.tokenizer)
         return model
 
     @property
@@ -199,7 +196,8 @@ class HuggingFace:
     def _stops(self) -> Stops:
         from kullm.models.decoding import Stops
 
-        return Stops(self.tokenizer, _ends(self.model, self.tokenizer), self._stop_texts)
+        ends: list[int] | None = self.model.generation_config.eos_token_id
+        return Stops(self.tokenizer, ends or (), self._stop_texts)
 
     @cached_property
     def _form(self) -> PromptTemplate:
@@ -299,21 +297,6 @@ def _check(model: HuggingFace) -> None:
             f"length_penalty={model.length_penalty} has no effect with beams=1: it chooses among beams.",
             next="Leave it out, or take more beams.",
         )
-
-
-def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Every id that ends a text: the tokenizer's and the model's may differ, as Polyglot-Ko's did."""
-    named = [
-        tokenizer.eos_token_id,
-        getattr(model.generation_config, "eos_token_id", None),
-        getattr(model.config.get_text_config(), "eos_token_id", None),
-    ]
-    flat = [one for item in named for one in (item if isinstance(item, list) else [item]) if one is not None]
-    return list(dict.fromkeys(flat))
-
-
-def _pad(tokenizer: PreTrainedTokenizerBase) -> int:
-    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)
 
 
 def _template_of(folder: Path) -> PromptTemplate:

@@ -17,7 +17,7 @@ from kullm.errors import InputError, MissingExtra
 from kullm.models.packaged import PREFIX, unpacked
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 CARD = "kullm.json"
 """The file beside an adapter that says what made it."""
@@ -63,6 +63,37 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     with quiet(), _to_be_had(name):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(_place(name))
     return tokenizer
+
+
+def load_config(name: str) -> PreTrainedConfig:
+    """The configuration of a model, without its weights; it raises what `load_causal` raises."""
+    need_torch(name)
+    from transformers import AutoConfig
+
+    with quiet(), _to_be_had(name):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(_place(name))
+    return config
+
+
+def generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
+    """Settings of generation that end a text at every id that the tokenizer or the model ends one at, and nothing else.
+
+    The two may differ, as Polyglot-Ko's did; what else a model brings with it may be of no use.
+    """
+    from transformers import GenerationConfig
+
+    named = [
+        tokenizer.eos_token_id,
+        getattr(model.generation_config, "eos_token_id", None),
+        getattr(model.config.get_text_config(), "eos_token_id", None),
+    ]
+    flat = [one for item in named for one in (item if isinstance(item, list) else [item]) if one is not None]
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    make: Any = GenerationConfig
+    made: GenerationConfig = make(
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=list(dict.fromkeys(flat)) or None, pad_token_id=pad
+    )
+    return made
 
 
 def need_torch(name: str = "") -> None:

@@ -20,13 +20,14 @@ from kullm.models.loading import (
     ADAPTER,
     CARD,
     base_of,
+    generation,
     is_adapter,
+    load_config,
     load_model,
     load_tokenizer,
     need_torch,
     quiet,
 )
-from kullm.models.packaged import PREFIX, unpacked
 from kullm.trainers.card import README, base_name, hub_id, public, write_card
 from kullm.trainers.checkpoints import HISTORY, base_hash, put, to_disk
 
@@ -138,7 +139,7 @@ def merge(path: Path, out: Path, dtype: str) -> None:
             )
         if is_adapter(path):
             model = _merged(model, path, tokenizer, tolerance=1e-4 if dtype == "float32" else 0.1)
-        model.generation_config = _generation(model, tokenizer)
+        model.generation_config = generation(model, tokenizer)
         model.save_pretrained(part)
         tokenizer.save_pretrained(part)
         if (path / HISTORY).exists():
@@ -218,27 +219,9 @@ def _merged(model: PreTrainedModel, path: Path, tokenizer: PreTrainedTokenizerBa
     return merged
 
 
-def _generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
-    """Settings of generation that end an answer where the training ended it, and nothing else.
-
-    The base's own end may be another than the tokenizer's, as Polyglot-Ko's is, and its settings may be of no use.
-    """
-    from transformers import GenerationConfig
-
-    own = [getattr(model.generation_config, "eos_token_id", None), model.config.get_text_config().eos_token_id]
-    flat = [one for each in own for one in (each if isinstance(each, list) else [each])]
-    ends = list(dict.fromkeys(one for one in [tokenizer.eos_token_id, *flat] if one is not None))
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    make: Any = GenerationConfig
-    return make(bos_token_id=tokenizer.bos_token_id, eos_token_id=ends or None, pad_token_id=pad)
-
-
 def _own_dtype(name: str) -> str:
     """The type that a model's configuration gives its weights; float32 where it gives none."""
-    from transformers import AutoConfig
-
-    with quiet():
-        config: Any = AutoConfig.from_pretrained(unpacked(name) if name.startswith(PREFIX) else name)
+    config = load_config(name)
     found = str(config.get_text_config().dtype or config.dtype).removeprefix("torch.")
     return found if found in _DTYPES else "float32"
 

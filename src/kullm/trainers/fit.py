@@ -17,6 +17,7 @@ from transformers import EarlyStoppingCallback, TrainingArguments
 
 from kullm.errors import KullmError, UsageError
 from kullm.interrupts import Interrupts
+from kullm.models.loading import resolved
 from kullm.progress import track
 from kullm.trainers import sft
 from kullm.trainers.batches import Encoded
@@ -133,7 +134,7 @@ def _way(model: Any, course: Course, settings: PolyglotLoRA, rank: int) -> Way:
 
 def _arguments(settings: PolyglotLoRA, out: Path, steps: int, model: Any) -> dict[str, Any]:
     gpu = model.device.type == "cuda"
-    half = next(model.parameters()).dtype
+    dtype = resolved(model.device.type, settings.dtype)[1]  # what is computed in; weights may be of another
     every = {"eval_strategy": "steps", "eval_steps": settings.save_steps} if settings.held_out else {}
     if settings.patience:
         every |= {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss", "greater_is_better": False}
@@ -150,8 +151,8 @@ def _arguments(settings: PolyglotLoRA, out: Path, steps: int, model: Any) -> dic
         "optim": "adamw_torch",
         "weight_decay": 0.0,
         "seed": settings.seed,
-        "bf16": gpu and (half == torch.bfloat16 or (settings.lora is None and torch.cuda.is_bf16_supported())),
-        "fp16": gpu and half == torch.float16,
+        "bf16": gpu and dtype == "bfloat16",
+        "fp16": gpu and dtype == "float16",
         "gradient_checkpointing": settings.gradient_checkpointing,
         "save_steps": settings.save_steps,
         "save_total_limit": 2,

@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM
 
+from kullm.models.loading import resolved
 from kullm.trainers import packed
 from kullm.trainers.exact import on
 from kullm.trainers.fit import adapted
@@ -98,8 +99,8 @@ def _bytes(
         model.activation_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
     model.train()
     live = _Live()
-    half = next(model.parameters()).dtype
-    autocast = torch.autocast("cpu", torch.bfloat16) if gpu and half == torch.bfloat16 else nullcontext()
+    half = gpu and resolved(device, settings.dtype)[1] == "bfloat16"
+    autocast = torch.autocast("cpu", torch.bfloat16) if half else nullcontext()
     with _no_masks(), FakeTensorMode(allow_non_fake_inputs=True), live:
         _laid_out(model)
         weights = live.now
@@ -122,7 +123,7 @@ def seconds(model: Any, settings: PolyglotLoRA, passes: Sequence[Pass]) -> float
     if settings.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     model.train()
-    gpu, half = model.device.type == "cuda", next(model.parameters()).dtype
+    gpu, half = model.device.type == "cuda", getattr(torch, resolved(model.device.type, settings.dtype)[1])
     autocast = torch.autocast("cuda", half) if gpu and half != torch.float32 else nullcontext()
     began = 0.0
     with computing_loss(model, Way(passes[0].packed)):

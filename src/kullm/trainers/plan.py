@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kullm.errors import InputError, UsageError
-from kullm.models.loading import load_causal, load_tokenizer, need_torch, quiet, resolved
-from kullm.models.packaged import PREFIX, unpacked
+from kullm.models.loading import load_causal, load_config, load_tokenizer, need_torch, quiet, resolved
 from kullm.rows import need
 from kullm.templates import PromptTemplate
 from kullm.trainers.steps import Course, Pass
@@ -240,18 +239,12 @@ class _Look:
     """Looks at a trainer's run: its course, what settings need, and how fast they are."""
 
     def __init__(self, trainer: PolyglotLoRA, data: Tokenised, device: str, dtype: str) -> None:
-        from transformers import AutoConfig
-
         import kullm.trainers.fit  # noqa: F401  # what training imports is a part of this process's share
 
         held = _resident()
         from kullm.trainers.memory import CONTEXT, packs
 
-        name = trainer.base
-        try:
-            self.config: Any = AutoConfig.from_pretrained(unpacked(name) if name.startswith(PREFIX) else name)
-        except (OSError, ValueError) as error:
-            raise InputError(f"The configuration of {name!r} is not to be had: {error}") from None
+        self.config: Any = load_config(trainer.base)
         self.trainer, self.device, self.dtype = trainer, device.partition(":")[0], dtype
         course = trainer.course(data.rows, self.device)
         self.course = replace(course, packed=course.packed and packs(self.config))

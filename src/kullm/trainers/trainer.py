@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from kullm.errors import InputError
 from kullm.models import HuggingFace
-from kullm.models.huggingface import CARD
+from kullm.models.loading import CARD
 from kullm.rows import Failures
 from kullm.templates import PromptTemplate
 from kullm.trainers import curves, export, hub
