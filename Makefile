@@ -21,9 +21,9 @@ docs: .venv/.dev  ## the site, in site/; a broken link is an error
 	$(BIN)/zensical build --strict
 
 bench: .venv/.bench  ## ratios against named baselines; the newest figures are in docs/benchmarks.md
-	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/translate.py
 	@test -d $(DATA) || echo "The other benchmarks take real rows, in the folder DATA; $(DATA) is not there."
+	test ! -d $(DATA) || $(BIN)/python benchmarks/train.py --data $(DATA)
 	test ! -d $(DATA) || $(BIN)/python benchmarks/chats.py $(DATA)/english/sharegpt_500.jsonl
 	test ! -d $(DATA) || $(BIN)/python benchmarks/rouge.py $(DATA)/korean/koalpaca_8000.json
 	test ! -d $(DATA) || $(BIN)/python benchmarks/langid.py --data $(DATA)

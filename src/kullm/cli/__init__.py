@@ -300,6 +300,11 @@ def _model(name: str, base_url: str | None, settings: list[str] | None = None) -
 
     kind = name.partition(":")[0]
     if kind == "openai":
+        if settings:
+            raise UsageError(
+                f"{settings[0]} is not sent to a server: settings of decoding are for models on this machine.",
+                next="Set it in a run file or in Python: kullm.models.OpenAI(…).",
+            )
         return plugins.find("models", name, **({"base_url": base_url} if base_url else {}))
     return plugins.find("models", name, **_settings(settings))
 

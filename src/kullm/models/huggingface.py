@@ -33,7 +33,7 @@ from kullm.models.model import Completion, Prompt, asked_in
 from kullm.models.tokens import Ids
 from kullm.remote import Limits
 from kullm.rows import Failure
-from kullm.templates import KULLM, PromptTemplate, Template, from_record
+from kullm.templates import KULLM, PromptTemplate, Template, from_record, named
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -56,8 +56,8 @@ class HuggingFace:
     """Generates with beam search, the paper's decoding (section 4.1): 4 beams, repetition penalty 1.4, 400 new tokens.
     The penalty is on the tokens of the prompt, too.
 
-    `name` is a hub id, a model folder, an adapter folder, or "package:NAME". `template` defaults to the one that the
-    adapter was trained with, or KULLM's. `label` is the name in reports. `dtype` "auto" is bfloat16 on a GPU, and on a
+    `name` is a hub id, a model folder, an adapter folder, or "package:NAME". `template`, a template or its name, defaults to the one
+    that the adapter was trained with, or KULLM's. `label` is the name in reports. `dtype` "auto" is bfloat16 on a GPU, and on a
     CPU that computes in it; else float32.
 
     `sample` draws by chance, with one beam, from scores divided by `temperature`, of the `top_k` best tokens, of the
@@ -94,10 +94,13 @@ class HuggingFace:
     prefill_once: bool = True
 
     def __post_init__(self) -> None:
+        given: Any = self.template
         if self.template is AS_TRAINED:
             object.__setattr__(self, "template", _template_of(Path(self.name)))
-        given: Any = self.stops  # a list from a run file, or one text
-        object.__setattr__(self, "stops", (given,) if isinstance(given, str) else tuple(given))
+        elif isinstance(given, str):  # from the command line or a run file
+            object.__setattr__(self, "template", named(given))
+        stops: Any = self.stops  # a list from a run file, or one text
+        object.__setattr__(self, "stops", (stops,) if isinstance(stops, str) else tuple(stops))
         _check(self)
 
     @property
@@ -120,6 +123,7 @@ class HuggingFace:
 
     @property
     def limits(self) -> Limits:
+        """How many prompts are handed over at once, at most."""
         return Limits(items=self.batch, deadline=None)
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion | Failure]:

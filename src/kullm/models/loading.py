@@ -29,7 +29,7 @@ def load_causal(
     name: str, *, dtype: str = "auto", device: str = "auto", quantize: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal language model and its tokenizer, by hub id, folder or "package:NAME". `quantize`: None, "8bit" or
-    "4bit".
+    "4bit" (nf4).
 
     Raises `InputError` with what was tried where the model is not to be had, `MissingExtra` without torch.
     """
@@ -49,7 +49,8 @@ def load_model(name: str, *, dtype: str = "auto", device: str = "auto", quantize
         import transformers
 
         config: Any = transformers.BitsAndBytesConfig
-        settings["quantization_config"] = config(**{f"load_in_{quantize}": True})
+        four = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": settings["dtype"]} if quantize == "4bit" else {}
+        settings["quantization_config"] = config(**{f"load_in_{quantize}": True}, **four)
     with quiet(), _to_be_had(name):
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(_place(name), **settings)
     return model
@@ -142,6 +143,7 @@ def quiet() -> Iterator[None]:
 
 
 def is_adapter(folder: Path) -> bool:
+    """Whether the folder holds an adapter and no whole model."""
     return (folder / "adapter_config.json").exists()
 
 

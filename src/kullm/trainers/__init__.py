@@ -1,7 +1,7 @@
 """Trainers: rows in, a model out. The default is LoRA on Polyglot-Ko with the paper's settings."""
 
 from kullm.trainers.lora import LoRA, PolyglotLoRA
-from kullm.trainers.plan import TrainingPlan, plan_training
+from kullm.trainers.plan import Choice, TrainingPlan, plan_training
 from kullm.trainers.presets import FINETUNE_POLYGLOT, KULLM_V2, PAPER, RUN_SFT, RUN_SFT_FULL
 from kullm.trainers.trainer import Checkpoint, Trainer
 
@@ -12,6 +12,7 @@ __all__ = [
     "RUN_SFT",
     "RUN_SFT_FULL",
     "Checkpoint",
+    "Choice",
     "LoRA",
     "PolyglotLoRA",
     "Trainer",

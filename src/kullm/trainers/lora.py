@@ -82,7 +82,9 @@ class PolyglotLoRA:
     `packing` computes rows without padding, `share_prefix` what they begin with in common once; both are left out where
     the model does not allow them. `pack_tokens` is the size of one forward pass (512 on a CPU, else 4,096).
     `held_out` rows, a number or a share, are not trained on: their loss is taken every `save_steps` steps and at the
-    end, and where it has not fallen `patience` times in a row training stops and the best weights are kept.
+    end, and where it has not fallen `patience` times in a row training stops and the best weights are kept. `warmup` is a
+    share of the steps; `save_steps` are those between checkpoints. `dtype` is that of the base's weights; with `lora` None
+    they are float32, and it is what a GPU computes in.
     `arguments` go to `transformers.TrainingArguments` by name.
     """
 
@@ -112,6 +114,11 @@ class PolyglotLoRA:
         lora: Any = self.lora
         if isinstance(lora, Mapping):  # from a run file
             object.__setattr__(self, "lora", LoRA(**lora))
+        elif not (lora is None or isinstance(lora, LoRA)):
+            raise UsageError(
+                f"lora is {lora!r}; expected the settings of an adapter, or none, which trains all weights.",
+                next="On the command line: lora.rank=16, or lora=null. In Python: lora=LoRA(rank=16), or lora=None.",
+            )
         _whole(self, "epochs", "batch", "max_tokens", "save_steps")
         for name in ("pack_tokens", "patience"):
             if getattr(self, name) is not None:
@@ -151,6 +158,9 @@ class PolyglotLoRA:
         A row that is too long or has no answer goes to `failures` and is named in `dropped.jsonl`; one that lost a part
         of its input is named in `shortened.jsonl`. Where `out` holds this very run it goes on from its last whole
         checkpoint, or does nothing when it is finished; where it holds another run, an `OtherRun` names what differs.
+
+        Raises `InputError` where no row is left, `KullmError` where a loss, gradient or weight is no number or nothing was
+        learnt, `StorageFailed` on a full disk, and `KeyboardInterrupt` when an interrupted step is saved.
         """
         need(rows, ("id", "instruction", "input", "output"), stage="train")
         need_torch(self.base)

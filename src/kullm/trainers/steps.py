@@ -45,8 +45,8 @@ class Course:
 
     rows: Sequence[Encoded]
     steps: Sequence[Sequence[int]]
+    tokens: int
     aside: Sequence[Encoded] = ()
-    tokens: int = 1024
     packed: bool = True
     prefixes: Sequence[np.ndarray[Any, Any]] = ()
 
