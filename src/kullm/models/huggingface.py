@@ -56,9 +56,9 @@ class HuggingFace:
     """Generates with beam search, the paper's decoding (section 4.1): 4 beams, repetition penalty 1.4, 400 new tokens.
     The penalty is on the tokens of the prompt, too.
 
-    `name` is a hub id, a model folder, an adapter folder, or "package:NAME". `template`, a template or its name, defaults to the one
-    that the adapter was trained with, or KULLM's. `label` is the name in reports. `dtype` "auto" is bfloat16 on a GPU, and on a
-    CPU that computes in it; else float32.
+    `name` is a hub id, a model folder, an adapter folder, or "package:NAME". `template`, a template or its name,
+    defaults to the one that the adapter was trained with, or KULLM's. `label` is the name in reports. `dtype` "auto" is
+    bfloat16 on a GPU, and on a CPU that computes in it; else float32.
 
     `sample` draws by chance, with one beam, from scores divided by `temperature`, of the `top_k` best tokens, of the
     best that make up `top_p`; the draws of a prompt follow from `seed` (0), whatever the others of its batch.

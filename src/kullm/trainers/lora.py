@@ -82,9 +82,9 @@ class PolyglotLoRA:
     `packing` computes rows without padding, `share_prefix` what they begin with in common once; both are left out where
     the model does not allow them. `pack_tokens` is the size of one forward pass (512 on a CPU, else 4,096).
     `held_out` rows, a number or a share, are not trained on: their loss is taken every `save_steps` steps and at the
-    end, and where it has not fallen `patience` times in a row training stops and the best weights are kept. `warmup` is a
-    share of the steps; `save_steps` are those between checkpoints. `dtype` is that of the base's weights; with `lora` None
-    they are float32, and it is what a GPU computes in.
+    end, and where it has not fallen `patience` times in a row training stops and the best weights are kept. `warmup` is
+    a share of the steps; `save_steps` are those between checkpoints. `dtype` is that of the base's weights; with `lora`
+    None they are float32, and it is what a GPU computes in.
     `arguments` go to `transformers.TrainingArguments` by name.
     """
 
@@ -159,8 +159,8 @@ class PolyglotLoRA:
         of its input is named in `shortened.jsonl`. Where `out` holds this very run it goes on from its last whole
         checkpoint, or does nothing when it is finished; where it holds another run, an `OtherRun` names what differs.
 
-        Raises `InputError` where no row is left, `KullmError` where a loss, gradient or weight is no number or nothing was
-        learnt, `StorageFailed` on a full disk, and `KeyboardInterrupt` when an interrupted step is saved.
+        Raises `InputError` where no row is left, `KullmError` where a loss, gradient or weight is no number or nothing
+        was learnt, `StorageFailed` on a full disk, and `KeyboardInterrupt` when an interrupted step is saved.
         """
         need(rows, ("id", "instruction", "input", "output"), stage="train")
         need_torch(self.base)

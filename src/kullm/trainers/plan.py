@@ -70,9 +70,10 @@ class TrainingPlan:
     `computed` tokens go through the model for `whole` tokens of rows: fewer where a shared beginning is computed once,
     more with padding. `own` is what this process holds without the model; `weights`, `adapter` (gradients and the
     optimiser's state too) and `passes` come to it; with them `peak` is the most at one time. `room` is what there is.
-    All are bytes; `room_of` says whose memory `room` is. `shortened` and `dropped` are counts by cause, `covered` rows that
-    are trained in a later row of their conversation. `measured` says whether `rate` was. `rate` is tokens of rows a second; None: unknown. `choices` are the settings that were looked at, the
-    fastest first, up to the first that fits; `choice` is that one, or None.
+    All are bytes; `room_of` says whose memory `room` is. `shortened` and `dropped` are counts by cause, `covered` rows
+    that are trained in a later row of their conversation. `rate` is tokens of rows a second; None: unknown; `measured`
+    says whether it was. `choices` are the settings that were looked at, the fastest first, up to the first that fits;
+    `choice` is that one, or None.
     """
 
     base: str
