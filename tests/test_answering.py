@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 import kullm
 from kullm.errors import InputError, UsageError
 from kullm.models import Completion, HuggingFace, OpenAI, Prompt
-from kullm.models.batching import Room, in_batches
+from kullm.models.batching import Room, in_batches, lacks_memory
 from kullm.models.tokens import Ids
 from kullm.remote import Limits, Memory, run
 from kullm.rows import Example, Failure, Turn, dataset
-from kullm.templates import CHAT, KULLM, PLAIN, Exchange, exchanges
+from kullm.templates import CHAT, KULLM, PLAIN, Exchange, exchanges, record
 from kullm.testing import OpenAIServer
 
 PROMPTS = [
@@ -210,6 +210,32 @@ def test_another_error_is_not_taken_for_a_lack_of_memory(message: str) -> None:
         in_batches([[1]], Room(8, 100, new=1, beams=1), generate)
 
 
+@pytest.mark.parametrize(
+    ("error", "lacks"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory"), True),
+        (RuntimeError("expected scalar type Float"), False),
+        (ValueError("not enough memory of earlier turns"), False),
+    ],
+)
+def test_a_lack_of_memory_is_known_by_its_error(error: Exception, lacks: bool) -> None:
+    assert lacks_memory(error) is lacks
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_an_answer_that_does_not_fit_while_it_is_written_is_a_failure(beams: int, tiny: Path) -> None:
+    def full(*_: Any) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    model = of(tiny, beams=beams)
+    model.model.register_forward_pre_hook(full)
+    made = model.stream(PROMPTS[0], print)
+    assert isinstance(made, Failure)
+    assert "the memory does not hold this prompt alone" in made.cause
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_a_real_lack_of_memory_halves_the_batch_and_is_remembered(tiny: Path) -> None:
     code = f"""
@@ -298,7 +324,9 @@ def test_every_batch_that_was_finished_is_kept_when_a_run_is_stopped(tiny: Path,
         ({"sample": True, "beams": 1, "top_k": 1}, "one token"),
         ({"beams": 1, "length_penalty": 2.0}, "chooses among beams"),
         ({"sample": True, "beams": 1, "temperature": 0.0}, "above 0"),
-        ({"sample": True, "beams": 1, "top_p": 1.5}, "at most 1"),
+        ({"sample": True, "beams": 1, "top_p": 1.5}, "below 1"),
+        ({"sample": True, "beams": 1, "top_p": 1.0}, "no effect"),
+        ({"dtype": "bf16"}, "expected auto, bfloat16, float16"),
         ({"beams": 0}, "at least 1"),
         ({"max_new_tokens": 0}, "at least 1"),
         ({"batch_tokens": 0}, "at least 1"),
@@ -340,6 +368,54 @@ def test_all_that_decides_is_in_the_identity_and_nothing_else(tiny: Path, tmp_pa
     assert len({one.identity, moved, *(model.identity for model in others)}) == 10
     same = replace(one, batch=1, batch_tokens=99, prefill_once=False, label="other", device="cpu")
     assert same.identity == one.identity
+
+
+@pytest.fixture
+def adapter(tiny: Path, tmp_path: Path) -> Path:
+    """An adapter in "adapter", as a training on the model in "base" leaves it."""
+    from kullm.models.hashes import base_hash
+    from kullm.models.loading import load_model, quiet
+
+    base, folder, more = tmp_path / "base", tmp_path / "adapter", {"init_lora_weights": False}
+    shutil.copytree(tiny, base)
+    with quiet():
+        from peft import LoraConfig, get_peft_model
+
+        config: Any = LoraConfig(task_type="CAUSAL_LM", target_modules=["query_key_value"], **more)
+        get_peft_model(load_model(str(base), dtype="float32", device="cpu"), config).save_pretrained(folder)
+    card = {"base": str(base), **base_hash(str(base)), "template": record(PLAIN)}
+    (folder / "kullm.json").write_text(json.dumps(card), "utf-8")
+    return folder
+
+
+def test_an_adapter_answers_on_the_base_that_it_was_trained_on_alone(adapter: Path, tiny: Path) -> None:
+    from kullm.models.hashes import need_base
+
+    before = of(adapter).identity
+    assert said(of(adapter)) != said(of(tiny))
+    make("neox", 600).save_pretrained(adapter.with_name("base"))
+    assert of(adapter).identity != before  # so no answer of before is taken out of a memory
+    with pytest.raises(InputError, match="its files have changed") as refused:
+        said(of(adapter))
+    assert "Put back the base" in refused.value.next
+    card = json.loads((adapter / "kullm.json").read_text("utf-8"))
+    (adapter / "kullm.json").write_text(json.dumps(card | {"base": "nobody/base"}), "utf-8")  # as it is published
+    need_base(adapter)
+
+
+def test_auto_is_a_type_that_the_hardware_computes_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from kullm.models.loading import resolved
+
+    found = []
+    for capability in ((7, 5), (8, 0), None):  # None: a GPU that is elsewhere
+        monkeypatch.setattr(torch.cuda, "device_count", lambda one=capability: int(one is not None))
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, one=capability: one)
+        found.append(resolved("cuda", "auto")[1])
+    assert found == ["float16", "bfloat16", "bfloat16"]
+    with pytest.raises(UsageError, match="expected auto, bfloat16, float16, float32"):
+        resolved("cpu", "bf16")
 
 
 def test_settings_that_a_model_brings_do_not_leak_into_its_answers(

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kullm
+from kullm.errors import InputError
 from kullm.models.tokens import Ids
 from kullm.rows import Example, Turn
-from kullm.templates import ALPACA, CHATML, DOLLY, KULLM, KULLM_PAPER, LLAMA_2, Exchange, exchanges
+from kullm.templates import ALPACA, CHATML, DOLLY, KULLM, KULLM_PAPER, LLAMA_2, PLAIN, Exchange, exchanges
 from kullm.trainers.batches import Encoded, Tokenised, encode
 from kullm.trainers.steps import Pass, divided, packed, padded, prefixes, steps
 
@@ -88,6 +89,37 @@ def test_a_forged_header_or_end_of_text_in_a_row_does_not_move_the_mask(tokenize
 def test_the_loss_on_everything_leaves_out_the_first_token_alone(tokenizer: Any) -> None:
     (one,) = tokenised([row()], tokenizer, everything=True).rows
     assert one.answers == ((1, len(one)),)
+
+
+def test_the_loss_on_everything_is_taken_once_for_each_turn_of_a_chat(tokenizer: Any) -> None:
+    said = [{"instruction": f"물음 {n}", "output": f"답 {n}"} for n in range(3)]
+    chat = [row(f"c/{n}", **said[n], parent="c", turn=2 * n, history=said[:n]) for n in range(3)]
+    whole = tokenised(chat, tokenizer, everything=True)
+    assert [one.id for one in whole.rows] == ["c/2"]
+    assert sorted(whole.covered) == ["c/0", "c/1"]
+
+
+@pytest.mark.parametrize("parent", ["", "c"])
+def test_an_empty_answer_is_nowhere_trained_on(tokenizer: Any, parent: str) -> None:
+    said = [{"instruction": "물음 0", "output": " "}, {"instruction": "물음 1", "output": "답 1"}]
+    last = row("c/2", "물음 2", "답 2", parent=parent, turn=4, history=said)
+    first = row("c/0", "물음 0", " ", parent=parent, turn=0)
+    second = row("c/1", "물음 1", "답 1", parent=parent, turn=2, history=said[:1])
+    whole = tokenised([first, second, last] if parent else [first, last], tokenizer)
+    assert [failure.id for failure in whole.failures] == ["c/0"]
+    (one,) = whole.rows
+    assert trained(one, tokenizer) == ["답 1" + tokenizer.eos_token, "답 2" + tokenizer.eos_token]
+
+
+def test_a_text_without_a_prompt_is_trained_on_from_its_second_token_on(tokenizer: Any) -> None:
+    """Nothing predicts the first one; in a pack it would be the row before."""
+    (one,) = tokenised([row("x", "", "구름은 하늘에 있습니다.")], tokenizer, PLAIN).rows
+    assert one.answers == ((1, len(one)),)
+
+
+def test_a_turn_that_is_no_number_is_named(tokenizer: Any) -> None:
+    with pytest.raises(InputError, match=r"The turn of row x is 'third'; expected a number"):
+        tokenised([row(parent="c", turn="third")], tokenizer)
 
 
 def test_a_pad_that_is_the_end_of_text_is_trained_on(tokenizer: Any) -> None:

@@ -284,6 +284,13 @@ FAMILIES = {
         "{{ eos_token }}{% endgeneration %}{%- else %}{{ '### User: ' ~ message.content ~ '\\n' }}{%- endif %}\n"
         "{%- if loop.index > 100 %}{% break %}{% endif %}{%- endfor %}"
     ),
+    "channels": (
+        "{% for message in messages %}{{ '<|im_start|>' + message['role'] }}"
+        "{% if message['role'] == 'assistant' %}{{ '<|im_start|>final' }}{% endif %}"
+        "{{ '\\n' + message['content'] + '<|im_end|>' }}{% endfor %}{% if add_generation_prompt %}"
+        "{{ '<|im_start|>assistant' }}{% if channel %}{{ '<|im_start|>' + channel + '\\n' }}{% endif %}{% endif %}"
+    ),
+    "turns": "{% for message in messages %}{{ message['content'] + eos_token }}{% endfor %}",
 }
 
 
@@ -346,6 +353,41 @@ def test_thoughts_are_not_trained_on_as_a_prompt_and_history_is_refused() -> Non
     assert "chatml" in refused.value.next
     with pytest.raises(InputError, match="row think: the chat template does not write the answer as it is"):
         chat.exchanges(Example("think", "물음", output="생각</think>답"))
+
+
+def test_special_tokens_that_stand_before_an_answer_are_trained_as_themselves_or_refused() -> None:
+    row = Example("x", "물음입니다.", output="답입니다.", history=HISTORY)
+    chat, _ = bound("channels")
+    for call in (lambda: chat.exchanges(row), lambda: chat.end, lambda: chat.answer("답")):
+        with pytest.raises(InputError, match=r"special tokens .*<\|im_start\|>final") as refused:
+            call()
+        assert "variables" in refused.value.next
+    chat, tokenizer = bound("channels", variables={"channel": "final"})
+    said = [*messages_of(row), {"role": "assistant", "content": row.output}]
+    whole = tokenizer.apply_chat_template(said, tokenize=True, return_dict=False)
+    assert Ids(tokenizer).conversations([chat.exchanges(row)])[0][0] == whole
+    assert rendered(tokenizer, messages_of(row), channel="final") == asked(chat, tokenizer, row)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_prompt_that_ends_with_the_end_of_text_keeps_it(kind: str) -> None:
+    chat, tokenizer = bound("turns", kind)
+    tokenizer.chat_template = chat.jinja(tokenizer)
+    ids = asked(chat, tokenizer, ROWS[0])
+    assert ids == rendered(tokenizer, messages_of(ROWS[0]))
+    assert ids[-1] == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("text", ["안녕하세요?", "안녕하세요?</s>"])
+def test_an_end_that_the_tokenizer_puts_behind_every_text_is_taken_off(text: str) -> None:
+    from tokenizers import processors
+
+    tokenizer = tokenizer_of.__wrapped__("bytes-bos")
+    bare = tokenizer(text, add_special_tokens=False)["input_ids"]
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    assert Ids(tokenizer).question([], text) == [tokenizer.bos_token_id, *bare]
 
 
 def test_variables_and_a_system_message_reach_the_template() -> None:

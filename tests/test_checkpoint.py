@@ -23,7 +23,7 @@ import yaml
 
 from kullm.errors import InputError, KullmError, UsageError
 from kullm.models import Prompt
-from kullm.models.huggingface import load_causal, quiet
+from kullm.models.loading import load_causal, quiet
 from kullm.rows import Example, dataset
 from kullm.templates import KULLM, Template, record
 from kullm.trainers import Checkpoint, LoRA, PolyglotLoRA
@@ -201,6 +201,13 @@ def test_a_base_that_has_changed_is_not_merged_into(tiny: Path, tmp_path: Path) 
     )
     with pytest.raises(InputError, match="files have changed"):
         made.merge(tmp_path / "merged")
+
+
+@pytest.mark.slow
+def test_a_base_that_was_never_loaded_here_is_not_said_to_have_changed(tuned: Checkpoint, tmp_path: Path) -> None:
+    elsewhere = tuned.save(tmp_path / "copy", base="nobody/no-such-model")
+    with pytest.raises(InputError, match="'nobody/no-such-model' is not to be had"):
+        elsewhere.merge(tmp_path / "merged", dtype="float16")
 
 
 def test_what_fails_leaves_nothing_under_its_name(tmp_path: Path) -> None:

@@ -12,14 +12,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kullm.models.huggingface import load_causal, quiet
-from kullm.templates import KULLM
+from kullm.models.loading import load_causal, quiet
+from kullm.templates import CHATML, KULLM
+from kullm.trainers import packed as packing
 from kullm.trainers.batches import Encoded, encode
 from kullm.trainers.exact import exact_way
 from kullm.trainers.loss import Way, computing_loss, plain_loss
 from kullm.trainers.packed import NAME, attention, tensors
 from kullm.trainers.steps import Pass, packed, padded, prefixes
-from test_trainers import rows
+from samples import rows
 
 pytestmark = pytest.mark.slow
 
@@ -129,6 +130,36 @@ def test_gradients_are_those_of_the_plain_loop(tiny: Path, encoded: list[Encoded
     assert apart(fast(model, passes, way), plain(model, encoded)) <= 1e-6
 
 
+@pytest.mark.parametrize("family", ["gpt_neox", "gemma2", "gemma3", "qwen2"])
+def test_gradients_are_those_of_the_plain_loop_the_way_a_gpu_computes_them(
+    tiny: Path, encoded: list[Encoded], family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of about one length in one call, padded; here on a CPU."""
+    alone = packing._groups
+    monkeypatch.setattr(packing, "_groups", lambda lengths, together: alone(lengths, together=True))
+    passes = packed(encoded, 2000, prefixes(encoded))
+    assert any(len(group) > 1 for one in passes for group in alone([len(row) for row in one.rows], together=True))
+    model = adapted(model_of(tiny, family))
+    assert apart(fast(model, passes, Way()), plain(model, encoded)) <= 1e-6
+
+
+@pytest.mark.parametrize("way", ["packed, shared beginning", "padded"])
+@pytest.mark.parametrize("everything", [False, True])
+def test_gradients_are_those_of_the_plain_loop_on_conversations(tiny: Path, everything: bool, way: str) -> None:
+    """Several answers in a row, short ones, and the loss on all of it."""
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(tiny)
+    said = [{"instruction": f"물음 {n}", "output": "네" if n % 2 else f"답은 {n}입니다."} for n in range(4)]
+    chats = [{**said[n], "id": f"c{n}", "input": "", "history": said[:n]} for n in range(4)]
+    made = encode(chats, CHATML, tokenizer, max_tokens=512, everything=everything)
+    several = [row for part in made for row in part.rows]
+    assert max(len(row.answers) for row in several) == (1 if everything else 4)
+    how, divide = WAYS[way]
+    model = adapted(model_of(tiny, "gpt_neox"))
+    assert apart(fast(model, divide(several), how), plain(model, several)) <= 1e-6
+
+
 @pytest.mark.parametrize("what", ["all weights", "a head with an adapter", "gradient checkpointing", "long rows"])
 def test_gradients_are_those_of_the_plain_loop_whatever_is_trained(
     tiny: Path, encoded: list[Encoded], what: str
@@ -161,14 +192,26 @@ def test_in_bfloat16_the_fast_way_is_as_near_to_float32_as_the_plain_loop(tiny: 
 @pytest.mark.parametrize("family", ["gpt_neox", "llama", "gemma2", "gemma3", "qwen2", "opt"])
 def test_the_fastest_way_is_taken_where_it_is_exact(tiny: Path, encoded: list[Encoded], family: str) -> None:
     model = adapted(model_of(tiny, family, **({"max_position_embeddings": 1024} if family == "opt" else {})))
-    assert exact_way(model, encoded[:3], shared=20, packing=True, quantised=False) == Way(True, True)
-    assert exact_way(model, encoded[:3], shared=0, packing=False, quantised=False) == Way(False, True)
+    tried = {"longest": encoded[3], "quantised": False}
+    assert exact_way(model, encoded[:3], shared=20, packing=True, **tried) == Way(True, True)
+    assert exact_way(model, encoded[:3], shared=0, packing=False, **tried) == Way(False, True)
+
+
+def test_a_window_that_only_the_mask_knows_is_seen_on_the_longest_row(tiny: Path, encoded: list[Encoded]) -> None:
+    """As in phimoe, whose layers hand no window to the attention."""
+    model = model_of(tiny, "qwen2", use_sliding_window=True, sliding_window=40, max_window_layers=0)
+    for layer in model.model.layers:
+        layer.self_attn.sliding_window = None
+    short = [Encoded(row.id, row.ids[:30], ((20, 30),)) for row in encoded[:3]]
+    tried = {"shared": 0, "packing": True, "quantised": False}
+    assert exact_way(model, short, longest=short[0], **tried) == Way(True, True)
+    assert exact_way(model, short, longest=encoded[0], **tried) == Way(False, True)
 
 
 @pytest.mark.parametrize("family", ["bloom", "falcon"])
 def test_rows_are_not_packed_where_they_would_see_each_other(tiny: Path, encoded: list[Encoded], family: str) -> None:
     model = model_of(tiny, family)
-    way = exact_way(model, encoded[:3], shared=0, packing=True, quantised=False)
+    way = exact_way(model, encoded[:3], longest=encoded[3], shared=0, packing=True, quantised=False)
     assert way == Way(False, True)
     assert model.config._attn_implementation != NAME
 
@@ -183,7 +226,8 @@ def test_a_head_that_does_what_nobody_knows_gets_all_logits(tiny: Path, encoded:
         return out
 
     model.forward = forward
-    assert exact_way(model, encoded[:2], shared=0, packing=True, quantised=False) == Way(True, False)
+    way = exact_way(model, encoded[:2], longest=encoded[2], shared=0, packing=True, quantised=False)
+    assert way == Way(True, False)
 
 
 def test_the_model_is_its_own_again_afterwards(tiny: Path, encoded: list[Encoded]) -> None:

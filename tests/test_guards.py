@@ -25,7 +25,7 @@ from kullm import progress
 from kullm.errors import KullmError, StorageFailed
 from kullm.templates import KULLM
 from kullm.trainers import PolyglotLoRA
-from kullm.trainers.checkpoints import MANIFEST, newest_whole, seal
+from kullm.trainers.checkpoints import MANIFEST, newest_whole, seal, storing
 from samples import rows
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl")
@@ -252,6 +252,33 @@ def test_a_full_disk_is_one_error_and_leaves_the_last_whole_checkpoint(
     assert newest_whole(stopped / "checkpoints") == last
     train(models, stopped)
     assert digest(stopped) == whole
+
+
+# A memory that does not suffice
+
+
+def ask_for_too_much(*_: Any) -> None:
+    import torch
+
+    torch.empty(2**57, dtype=torch.uint8)
+
+
+@pytest.mark.slow
+def test_a_lack_of_memory_is_one_error_that_says_what_to_do(models: Path, tmp_path: Path, whole: str) -> None:
+    out = tmp_path / "out"
+    with after_updates(3, ask_for_too_much), pytest.raises(KullmError) as caught:
+        train(models, out)
+    said = str(caught.value)
+    assert re.search(r"^The memory does not suffice for step 3 of 6: a pass has up to \d+ tokens\.\n", said)
+    assert f"The last whole checkpoint is {out / 'checkpoints' / 'checkpoint-2'}." in said
+    assert re.search(r"pack_tokens.*kullm train --plan", said)
+    train(models, out)
+    assert digest(out) == whole
+
+
+def test_a_lack_of_memory_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="allocate memory"), storing(tmp_path):
+        ask_for_too_much()
 
 
 # Interrupts

@@ -100,6 +100,35 @@ def test_text_usage_and_finish_reason_are_what_the_service_said() -> None:
     assert (cut.text, cut.finish_reason, cut.tokens) == ("안녕하세요,", "length", 1)
 
 
+@dataclass(eq=False, repr=False)
+class Deaf(OpenAIServer):
+    """A server that ignores every cap."""
+
+    def work(self, request: dict[str, Any], size: int) -> Any:
+        return super().work({name: value for name, value in request.items() if "max" not in name}, size)
+
+
+def test_a_cap_has_the_name_that_the_server_knows() -> None:
+    """ollama/ollama#7125; OpenAI refuses the other for its newer models."""
+    from kullm.models.openai import _limit_at
+
+    with OpenAIServer(greet) as server:
+        of(server, max_tokens=1).generate([Prompt("인사해 주세요.")])
+    assert (server.ledger[0].get("max_tokens"), server.ledger[0].get("max_completion_tokens")) == (1, None)
+    for own in ("https://api.openai.com/v1", "https://eu.api.openai.com/v1/", "https://x.openai.azure.com/openai/v1"):
+        assert _limit_at(own) == "max_completion_tokens"
+
+
+def test_an_answer_above_the_cap_is_kept_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    with Deaf(greet) as server:
+        answers = of(server, max_tokens=1).generate([Prompt("인사해 주세요.")] * 2)
+        of(server, max_tokens=2).generate([Prompt("인사해 주세요.")])
+    assert [one.text for one in answers if isinstance(one, Completion)] == ["안녕하세요, 반갑습니다."] * 2
+    assert [record.getMessage() for record in caplog.records if record.name == "kullm"] == [
+        f"{server.url} does not keep to max_tokens=1: answers of gpt-4 have more tokens"
+    ]
+
+
 def test_a_wrong_key_is_one_error_that_names_the_variable(questions: Dataset) -> None:
     with OpenAIServer(greet) as server, pytest.raises(KeyRefused, match="OPENAI_API_KEY"):
         kullm.answer(replace(of(server), key="wrong"), questions)

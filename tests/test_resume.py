@@ -10,7 +10,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from kullm.trainers.checkpoints import (
     drop_before,
     drop_behind,
     has_stopped,
+    is_finished,
     newest_whole,
     number,
     seal,
@@ -178,6 +180,32 @@ def test_another_number_of_processes_is_refused_by_name(
         trainer(models).train(rows(), KULLM, stopped)
 
 
+def test_another_kind_of_distribution_is_refused_by_name(
+    models: Path, stopped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = json.loads((stopped / "run.json").read_text(encoding="utf-8")) | {"processes": 2, "distributed": "ddp"}
+    (stopped / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(OtherRun, match=r'differs in: distributed \("ddp" there, "fsdp" here\)'):
+        trainer(models).train(rows(), KULLM, stopped)
+
+
+def test_a_record_that_goes_while_it_is_looked_at_is_none(tmp_path: Path) -> None:
+    """Another process of a finished run deletes it."""
+    record = tmp_path / "run.json"
+    record.write_text('{"seed": 1}', encoding="utf-8")
+    assert not is_finished(tmp_path, {"seed": 1})
+
+    def delete(event: str, given: tuple[Any, ...]) -> None:
+        if event == "open" and str(given[0]) == str(record):
+            record.unlink(missing_ok=True)
+
+    sys.addaudithook(delete)  # it is called before a file is opened
+    assert not is_finished(tmp_path, {"seed": 2})
+    assert not record.exists()
+
+
 @pytest.mark.slow
 def test_other_columns_and_what_changes_no_weight_are_the_same_run(
     runs: Runs, models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -208,17 +236,51 @@ def test_a_run_in_the_tokenizers_own_template_is_known_again(models: Path, tmp_p
         trainer(models, base=base).train(rows(), CHAT, out)
 
 
+@pytest.fixture
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Sets the clock of this process to a zone."""
+
+    def set_(name: str) -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield set_
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.slow
+def test_a_template_that_writes_the_time_does_not_go_on_at_another_and_a_finished_model_stands(
+    models: Path, tmp_path: Path, zone: Callable[[str], None]
+) -> None:
+    base = Path(shutil.copytree(models / "neox", tmp_path / "base"))
+    said = "{% for one in messages %}<{{ one['role'] }}>{{ one['content'] }}{{ eos_token }}{% endfor %}"
+    asked = "{% if add_generation_prompt %}<assistant>{% endif %}"
+    (base / "chat_template.jinja").write_text("{{ strftime_now('%H') }}" + said + asked)
+    zone("UTC")
+    out, begun = tmp_path / "out", tmp_path / "begun"
+    made = trainer(models, base=base).train(rows(), CHAT, out).path / "adapter_model.safetensors"
+    before = made.stat().st_mtime_ns
+    begun.mkdir()
+    shutil.copy(out / "kullm.json", begun / "run.json")
+    zone("UTC-9")
+    with pytest.raises(OtherRun, match="differs in: token ids of the rows, which a chat template that writes"):
+        trainer(models, base=base).train(rows(), CHAT, begun)
+    trainer(models, base=base).train(rows(), CHAT, out)
+    assert made.stat().st_mtime_ns == before
+
+
 @pytest.mark.slow
 def test_a_begun_run_needs_the_versions_that_it_was_begun_with_and_a_finished_one_does_not(
     runs: Runs, models: Path, stopped: Path, tmp_path: Path
 ) -> None:
     def age(file: Path) -> None:
         record = json.loads(file.read_text(encoding="utf-8"))
-        record["versions"]["torch"] = "1.0"
+        record["versions"] |= {"torch": "1.0", "tokenizers": "0.1"}
         file.write_text(json.dumps(record), encoding="utf-8")
 
     age(stopped / "run.json")
-    with pytest.raises(OtherRun, match=r'versions.torch \("1.0" there'):
+    with pytest.raises(OtherRun, match=r'versions.torch \("1.0" there.*versions.tokenizers \("0.1" there'):
         trainer(models).train(rows(), KULLM, stopped)
     runs.unbroken(tmp_path, {})
     age(tmp_path / "unbroken" / "kullm.json")
@@ -284,10 +346,25 @@ def test_a_model_of_the_hub_is_known_by_its_commit(tmp_path: Path) -> None:
         assert found() == f"{{'base_hash': '{commit[:16]}'}}\n"
 
 
-@pytest.mark.parametrize("name", ["seed", "max_steps", "save_only_model", "ignore_data_skip", "output_dir"])
-def test_arguments_that_would_undo_the_promise_are_refused(name: str) -> None:
-    with pytest.raises(UsageError, match=rf"arguments\.{name} would undo"):
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("seed", "Set seed"), ("max_steps", "Set epochs"), ("output_dir", "Set out"), ("learning_rate", "Set learning"),
+        ("max_grad_norm", "Set clip"), ("activation_checkpointing", "Set gradient_checkpointing"),
+        ("eval_strategy", "Set held_out and save_steps"), ("metric_for_best_model", "Set patience"),
+        ("save_only_model", "Leave it out"), ("ignore_data_skip", "Leave it out"),
+        ("label_smoothing_factor", "Leave it out"), ("dataloader_num_workers", "Leave it out"),
+    ],
+)  # fmt: skip
+def test_arguments_that_would_undo_the_promise_or_do_nothing_are_refused(name: str, instead: str) -> None:
+    with pytest.raises(UsageError, match=rf"arguments\.{name} would undo.*\n{instead}"):
         PolyglotLoRA(arguments={name: 1})
+
+
+def test_an_argument_that_transformers_does_not_know_is_named_before_anything_is_loaded(tmp_path: Path) -> None:
+    settings = PolyglotLoRA("nobody/no-such-model", arguments={"warmup_steps": 3, "warmup_ratio": 0.1})
+    with pytest.raises(UsageError, match=r"arguments\.warmup_ratio is unknown .*\nThe nearest is warmup_steps\."):
+        settings.train(rows(), KULLM, tmp_path / "out")
 
 
 # Which checkpoint is whole

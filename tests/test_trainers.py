@@ -17,7 +17,7 @@ import pytest
 
 from kullm import plugins
 from kullm.errors import InputError, KullmError, UsageError
-from kullm.models.huggingface import quiet
+from kullm.models.loading import quiet
 from kullm.rows import Failure, dataset
 from kullm.templates import KULLM, Template
 from kullm.trainers import FINETUNE_POLYGLOT, KULLM_V2, PAPER, RUN_SFT, RUN_SFT_FULL, Checkpoint, LoRA, PolyglotLoRA
@@ -161,12 +161,17 @@ def test_all_weights_are_trained_without_an_adapter(tiny: Path, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_rows_that_are_held_out_are_not_trained_on_and_their_loss_is_taken(tiny: Path, tmp_path: Path) -> None:
-    settings = trainer(tiny, held_out=0.25, epochs=6, learning_rate=1e-2, save_steps=2)
+@pytest.mark.parametrize(
+    ("save_steps", "looked"), [(2, [0, 2, 4, 6, 8, 10, 12, 14, 16, 18]), (4, [0, 4, 8, 12, 16, 18])]
+)
+def test_rows_that_are_held_out_are_not_trained_on_and_their_loss_is_taken(
+    tiny: Path, tmp_path: Path, save_steps: int, looked: list[int]
+) -> None:
+    settings = trainer(tiny, held_out=0.25, epochs=6, learning_rate=1e-2, save_steps=save_steps)
     checkpoint = settings.train(rows(16), KULLM, tmp_path / "out")
     held = [one["eval_loss"] for one in lines(checkpoint) if "eval_loss" in one]
     assert checkpoint.card["steps"] == 6 * 3  # of 12 rows
-    assert len(held) == 11  # at the start, after every second step, and at the end
+    assert [one["step"] for one in lines(checkpoint) if "eval_loss" in one] == looked
     assert checkpoint.card["held_out_loss"] == held[-1] < held[0] == checkpoint.card["held_out_loss_before"]
 
 
@@ -200,6 +205,9 @@ def test_every_row_that_was_lost_or_shortened_is_named(
     dropped = [json.loads(line) for line in (tmp_path / "out" / "dropped.jsonl").read_text().splitlines()]
     assert [(one["id"], one["cause"]) for one in dropped] == [("row-2", "no target token: the output is empty")]
     assert "1 lost a part of the input" in caplog.text
+    again: list[Failure] = []
+    trainer(tiny, max_tokens=260).train(dataset(some, COLUMNS), KULLM, tmp_path / "out", failures=again)
+    assert again == lost  # a second start of a finished run says it, too
 
 
 @pytest.mark.slow
@@ -240,6 +248,7 @@ def test_the_papers_settings_are_the_defaults_and_the_released_scripts_differ() 
         ({"held_out": 1.5}, "a share below 1"),
         ({"lora": {"rank": 0}}, "expected a whole number"),
         ({"lora": {"dropout": 1}}, "from 0 to below 1"),
+        ({"lora": "None"}, "expected the settings of an adapter, or none"),
         ({"arguments": "none"}, "names and values"),
     ],
 )

@@ -45,6 +45,11 @@ def test_the_counts_are_those_of_the_training(tiny: Path, tmp_path: Path) -> Non
     assert (both.tokens, both.trained) == (card["tokens"], card["trained_tokens"])
 
 
+def test_a_share_of_few_rows_holds_out_one(tiny: Path) -> None:
+    plan = plan_training(trainer(tiny, held_out=0.01), rows(), KULLM)
+    assert (plan.rows, plan.held_out) == (11, 1)
+
+
 def test_every_row_that_is_lost_is_counted_with_its_cause(tiny: Path) -> None:
     made = rows(6).to_list()
     made[0]["output"] = " "
@@ -85,6 +90,17 @@ def test_a_measured_rate_is_that_of_the_real_model(tiny: Path) -> None:
     assert plan.rate is not None
     assert plan.rate > 0
     assert "(measured)" in str(plan)
+
+
+def test_a_gpu_that_is_not_here_is_not_asked(tiny: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(UsageError, match="no GPU here to measure on"):
+        plan_training(trainer(tiny), rows(), KULLM, memory="80GB", measure=True, device="cuda")
+    with pytest.raises(UsageError, match="no GPU here to ask for its memory"):
+        plan_training(trainer(tiny), rows(), KULLM, device="cuda")
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,7 @@ def within_memory(call: Callable[[], R]) -> R | None:
     try:
         return call()
     except (MemoryError, RuntimeError) as error:  # torch's own OutOfMemoryError is a RuntimeError
-        if not (isinstance(error, MemoryError | torch.OutOfMemoryError) or _says_so(str(error))):
+        if not lacks_memory(error):
             raise
     # Only here is the error gone, and with it the frames that hold the tensors.
     if torch.cuda.is_available():
@@ -98,8 +98,14 @@ def within_memory(call: Callable[[], R]) -> R | None:
     return None
 
 
-def _says_so(message: str) -> bool:
-    """Is this the message of an allocator? On a CPU torch has no class of its own for it; oneDNN, which gets no memory
-    for a kernel that it knows, says that it could not create it.
+def lacks_memory(error: BaseException) -> bool:
+    """Does this error say that the memory of the GPU, or of this machine, does not suffice?
+
+    On a CPU torch has no class of its own for it, but a message of the allocator; oneDNN, which gets no memory for a
+    kernel that it knows, says that it could not create it.
     """
-    return bool(_NO_MEMORY.search(message))
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error)))

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from kullm.errors import UsageError
 from kullm.models.batching import Room, in_batches
+from kullm.models.hashes import need_base, version_of
 from kullm.models.loading import (
     CARD,
     base_of,
+    check_dtype,
     generation,
     is_adapter,
     load_causal,
@@ -27,7 +29,6 @@ from kullm.models.loading import (
     need_torch,
     quiet,
     resolved,
-    version_of,
 )
 from kullm.models.model import Completion, Prompt, asked_in
 from kullm.models.tokens import Ids
@@ -58,7 +59,7 @@ class HuggingFace:
 
     `name` is a hub id, a model folder, an adapter folder, or "package:NAME". `template`, a template or its name,
     defaults to the one that the adapter was trained with, or KULLM's. `label` is the name in reports. `dtype` "auto" is
-    bfloat16 on a GPU, and on a CPU that computes in it; else float32.
+    bfloat16 on a GPU or a CPU that computes in it; else float16 on a GPU, float32 on a CPU.
 
     `sample` draws by chance, with one beam, from scores divided by `temperature`, of the `top_k` best tokens, of the
     best that make up `top_p`; the draws of a prompt follow from `seed` (0), whatever the others of its batch.
@@ -130,10 +131,12 @@ class HuggingFace:
         """One completion a prompt. A prompt that is empty, or too long for the model's positions or for the memory,
         is a `Failure`.
         """
-        rows = [self._ids(prompt) for prompt in prompts]
+        return self._answered([self._ids(prompt) for prompt in prompts])
+
+    def _answered(self, rows: Sequence[list[int]], streamer: Any = None) -> list[Completion | Failure]:
         said: list[Completion | Failure | None] = [self._misfit(row) for row in rows]
         fit = [place for place, one in enumerate(said) if one is None]
-        made = in_batches([rows[place] for place in fit], self._room, self._continued)
+        made = in_batches([rows[place] for place in fit], self._room, lambda batch: self._continued(batch, streamer))
         for place, one in zip(fit, made, strict=True):
             said[place] = one or Failure(
                 "", "generate", f"the memory does not hold this prompt alone ({self._size(rows[place])})",
@@ -143,13 +146,10 @@ class HuggingFace:
 
     def stream(self, prompt: Prompt, say: Callable[[str], None]) -> Completion | Failure:
         """The completion of one prompt, and its text to `say`: as it comes with one beam, else when it is there."""
-        row = self._ids(prompt)
-        if (misfit := self._misfit(row)) is not None:
-            return misfit
         if self.beams == 1:
             from kullm.models.decoding import Told
 
-            return self._continued([row], Told(self._stops, say))[0]
+            return self._answered([self._ids(prompt)], Told(self._stops, say))[0]
         (said,) = self.generate([prompt])
         if isinstance(said, Completion):
             say(said.text)
@@ -168,6 +168,8 @@ class HuggingFace:
     @cached_property
     def model(self) -> PreTrainedModel:
         """The model with its adapter merged, ready to generate; loaded when it is first asked for."""
+        if is_adapter(Path(self.name)):
+            need_base(Path(self.name))
         model = load_model(self._base, dtype=self.dtype, device=self.device)
         if is_adapter(Path(self.name)):
             with quiet():
@@ -279,8 +281,9 @@ def _check(model: HuggingFace) -> None:
     for name in ("repetition_penalty", "temperature", "top_p"):
         if (value := getattr(model, name)) is not None and not value > 0:
             raise UsageError(f"{name}={value}: must be above 0.")
-    if model.top_p is not None and model.top_p > 1:
-        raise UsageError(f"top_p={model.top_p}: must be at most 1, which leaves every token.")
+    if model.top_p is not None and model.top_p >= 1:
+        raise UsageError(f"top_p={model.top_p}: must be below 1; 1 leaves every token, so it has no effect.")
+    check_dtype(model.dtype)
     if "" in model.stops:
         raise UsageError("An empty text among stops stands everywhere.")
     if not model.sample:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kullm.errors import InputError, MissingExtra
+from kullm.errors import InputError, MissingExtra, UsageError
 from kullm.models.packaged import PREFIX, unpacked
 
 if TYPE_CHECKING:
@@ -23,6 +21,9 @@ CARD = "kullm.json"
 """The file beside an adapter that says what made it."""
 
 ADAPTER = "adapter_model.safetensors"
+
+DTYPES = ("auto", "bfloat16", "float16", "float32", "float64")
+"""The types that the weights of a model can be loaded in."""
 
 
 def load_causal(
@@ -104,18 +105,36 @@ def need_torch(name: str = "") -> None:
             raise MissingExtra(package, "demo" if name.startswith(PREFIX) else "train")
 
 
+def check_dtype(dtype: str) -> None:
+    """Raise `UsageError` where `dtype` is none that weights can be loaded in."""
+    if dtype not in DTYPES:
+        raise UsageError(f"dtype is {dtype!r}; expected {', '.join(DTYPES)}.")
+
+
 def resolved(device: str, dtype: str) -> tuple[str, str]:
-    """What "auto" means on this machine: a GPU where there is one; bfloat16 where the hardware computes in it."""
+    """What "auto" means on this machine: a GPU where there is one; bfloat16 where the hardware computes in it, else
+    float16 on a GPU and float32 on a CPU. A GPU that is not here is taken for one that computes in bfloat16.
+    """
+    check_dtype(dtype)
     need_torch()
     import torch
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if dtype == "auto":
-        known: Any = torch.cpu
-        fast = device != "cpu" or known._is_avx512_bf16_supported() or known._is_amx_tile_supported()
-        dtype = "bfloat16" if fast else "float32"
+        dtype = _own_dtype(device)
     return device, dtype
+
+
+def _own_dtype(device: str) -> str:
+    import torch
+
+    place = torch.device(device)
+    if place.type == "cpu":
+        known: Any = torch.cpu
+        return "bfloat16" if known._is_avx512_bf16_supported() or known._is_amx_tile_supported() else "float32"
+    here = place.type == "cuda" and (place.index or 0) < torch.cuda.device_count()
+    return "float16" if here and torch.cuda.get_device_capability(place) < (8, 0) else "bfloat16"
 
 
 @contextmanager
@@ -152,31 +171,6 @@ def base_of(folder: Path) -> str:
     if (folder / CARD).exists():
         return str(json.loads((folder / CARD).read_text(encoding="utf-8"))["base"])
     return str(json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"])
-
-
-def version_of(name: str) -> str:
-    """A model's name with the hash of its weights where they lie in a folder: trained anew, it is another model.
-
-    An adapter is named after its base; its own folder may move.
-    """
-    folder = Path(name)
-    if (folder / ADAPTER).exists():
-        return f"{base_of(folder)}+{_digest([folder / ADAPTER])}"
-    weights = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]) if folder.is_dir() else []
-    return f"{name}+{_digest(weights)}" if weights else name
-
-
-def _digest(files: list[Path]) -> str:
-    """Of the files' bytes. A file that was not written since is not read again."""
-    stamps = [(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    parts = [_sha256(*stamp) for stamp in stamps]
-    return (parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest())[:16]
-
-
-@lru_cache(maxsize=256)
-def _sha256(file: Path, size: int, written: int) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _place(name: str) -> str:

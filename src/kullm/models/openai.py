@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from kullm.errors import KeyRefused, Passing, QuotaSpent, Refused, ServiceDown, UnknownOutcome
 from kullm.models.model import Completion, Prompt
@@ -17,6 +19,8 @@ from kullm.rows import Failure
 
 if TYPE_CHECKING:
     import openai
+
+log = logging.getLogger("kullm")
 
 KEY = "OPENAI_API_KEY"
 
@@ -27,8 +31,9 @@ class OpenAI:
     no error.
 
     `base_url` names another server than OpenAI's; only an explicit one is used, never the environment's.
-    `max_tokens` caps an answer; None leaves it, `top_p` and `presence_penalty` to the server. `timeout`: seconds
-    without a byte before a call counts as lost.
+    `max_tokens` caps an answer; None leaves it, `top_p` and `presence_penalty` to the server. An answer with more
+    tokens is kept, and a warning says once that the server does not keep to it. `timeout`: seconds without a byte
+    before a call counts as lost.
     """
 
     name: str
@@ -69,7 +74,7 @@ class OpenAI:
         for turn in prompt.earlier:
             messages += [{"role": "user", "content": turn.prompt}, {"role": "assistant", "content": turn.answer}]
         settings = {
-            "temperature": self.temperature, "max_completion_tokens": self.max_tokens,
+            "temperature": self.temperature, _limit_at(self.base_url): self.max_tokens,
             "top_p": self.top_p, "presence_penalty": self.presence_penalty,
         }  # fmt: skip
         try:
@@ -89,7 +94,11 @@ class OpenAI:
             raise (Passing(what) if refused else UnknownOutcome(what)) from None
         except ValueError as error:  # half a JSON
             raise UnknownOutcome(f"{self.base_url} answered with what is not JSON: {error}") from None
-        return _completion(reply, self.base_url)
+        said = _completion(reply, self.base_url)
+        tokens = getattr(said, "tokens", None)
+        if self.max_tokens and isinstance(tokens, int) and tokens > self.max_tokens:
+            _warn_once(self.base_url, self.name, self.max_tokens)
+        return said
 
     def _cause(self, error: openai.APIStatusError) -> Exception:
         status, what = error.status_code, f"{self.base_url}: {_said(error)}"
@@ -116,6 +125,19 @@ class OpenAI:
         client = openai.OpenAI(api_key=self._secret(), base_url=self.base_url, max_retries=0, timeout=self.timeout)
         weakref.finalize(self, client.close)
         return client
+
+
+def _limit_at(base_url: str) -> str:
+    """What a server calls `max_tokens`: newer models of OpenAI refuse this name, and other servers, such as Ollama
+    (ollama/ollama#7125), ignore the newer one.
+    """
+    newer = (urlsplit(base_url).hostname or "").endswith(("api.openai.com", ".openai.azure.com"))
+    return "max_completion_tokens" if newer else "max_tokens"
+
+
+@cache
+def _warn_once(base_url: str, name: str, most: int) -> None:
+    log.warning("%s does not keep to max_tokens=%d: answers of %s have more tokens", base_url, most, name)
 
 
 def _said(error: openai.APIStatusError) -> str:

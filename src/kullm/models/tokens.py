@@ -27,6 +27,8 @@ class Ids:
         added = {int(place) for place, token in tokenizer.added_tokens_decoder.items() if token.special}
         self.special = frozenset(added | {int(one) for one in tokenizer.all_special_ids})
         self._bos = str(tokenizer.bos_token or "")
+        bare, whole = (next(self._plain(["a"], start=start)) for start in (False, True))
+        self._ends = whole[-1:] == [self.eos] != bare[-1:]  # it puts an end behind every text
 
     def conversations(self, rows: Sequence[Sequence[Exchange]]) -> list[tuple[list[int], list[tuple[int, int]]]]:
         """For each row's turns the token ids, and where in them each answer with its end stands: [start, stop).
@@ -66,7 +68,7 @@ class Ids:
         full = self._plain([text for (text, _), start in zip(texts, starts, strict=True) if start], start=True)
         for start in starts:
             ids = next(full if start else bare)
-            yield ids[:-1] if start and ids and ids[-1] == self.eos else ids
+            yield ids[:-1] if start and self._ends else ids
 
     def _closing(self, end: str) -> list[int]:
         ids = next(self._plain([end])) if end else []

@@ -89,7 +89,8 @@ class ChatTemplate:
     def exchanges(self, example: Example) -> list[Exchange]:
         """Every turn of a row, its own last.
 
-        Raises `InputError` where the template rewrites earlier turns, changes an answer, or refuses the row.
+        Raises `InputError` where the template rewrites earlier turns, changes an answer, writes special tokens before
+        one, or refuses the row.
         """
         turns = self._turns(example)
         return self._before(example, turns, len(turns))[1]
@@ -192,6 +193,12 @@ def _around(template: ChatTemplate, messages: list[dict[str, str]], asked: str) 
             next="Its generation prompt must begin an answer; use another template, or set its `variables`.",
         )
     lead, _, after = whole[len(asked) :].partition(_MARK)
+    if any(text in lead for text in template.special if text):
+        raise InputError(
+            f"The chat template writes special tokens between its generation prompt and an answer: {lead!r}. In an "
+            "answer they are text, so a model would learn their letters.",
+            next="Set its `variables` so that the generation prompt holds them, or use a template such as chatml.",
+        )
     ends = [place + len(text) for text in template.special if text and (place := after.find(text)) >= 0]
     return lead, after[: min(ends)] if ends else after.rstrip()
 

@@ -128,11 +128,11 @@ class _Encoder:
 
     def _turns(self, row: Example, parent: str, out: Tokenised) -> Sequence[Exchange]:
         """The turns of a row; none where it is not trained on, which is said in `out`."""
-        if self.chats.is_covered(row, parent):
-            out.covered.append(row.id)
-            return []
         if not row.output.strip():
             out.failures.append(Failure(row.id, "train", "no target token: the output is empty"))
+            return []
+        if self.chats.is_covered(row, parent):
+            out.covered.append(row.id)
             return []
         try:
             return exchanges(self.template, row)
@@ -154,8 +154,12 @@ class _Encoder:
             what = "input" if short.input != row.input else "earlier turns"
             out.shortened.append(Shortened(row.id, whole - len(ids), what))
             row = short
-        wanted = [(1, len(ids))] if self.everything else self.chats.to_train(row, parent, answers)
-        out.rows.append(Encoded(row.id, np.asarray(ids, dtype=np.int32), tuple(wanted)))
+        wanted = self.chats.to_train(row, parent, answers)
+        if self.everything:
+            wanted = [(0, len(ids))]
+        # Nothing stands before the first token, so nothing predicts it.
+        spans = tuple((max(start, 1), stop) for start, stop in wanted)
+        out.rows.append(Encoded(row.id, np.asarray(ids, dtype=np.int32), spans))
 
     def _fitted(self, row: Example, length: int) -> tuple[Example, list[int], list[Span]] | Failure:
         """A row of `length` tokens cut down to `max_tokens`: the end of its input goes, or else its oldest turns."""
@@ -176,7 +180,7 @@ class _Encoder:
         while keep > 0:
             if cut := row.input[: places[keep - 1][1]].rstrip():
                 yield replace(row, input=cut)
-            keep -= step
+            keep = keep - step if keep > step else min(keep - 1, 1)
             step *= 2
 
     def _younger(self, row: Example) -> Iterator[Example]:
@@ -204,7 +208,7 @@ class _Chats:
                 yield row, ""
             else:
                 self._own.setdefault(parent, set()).add(Turn(row.instruction, row.output))
-                waiting.append((int(record.get("turn") or 0), row, parent))
+                waiting.append((_number(record.get("turn") or 0, row.id), row, parent))
         waiting.sort(key=lambda one: -one[0])
         for _, row, parent in waiting:
             yield row, parent
@@ -214,10 +218,22 @@ class _Chats:
         return bool(parent) and Turn(row.instruction, row.output) not in self._own[parent]
 
     def to_train(self, row: Example, parent: str, answers: Sequence[Span]) -> list[Span]:
-        """Those of the row's answers, its own last, that have not been trained and are rows of the data set."""
+        """Those of the row's answers, its own last, that have not been trained and are rows of the data set; and none
+        that is empty.
+        """
+        said = [(turn, span) for turn, span in zip(row.history, answers, strict=False) if turn.output.strip()]
         if not parent:
-            return list(answers)
+            return [*(span for _, span in said), answers[-1]]
         open = self._own[parent]
-        wanted = [span for turn, span in zip(row.history, answers, strict=False) if turn in open]
+        wanted = [span for turn, span in said if turn in open]
         open.difference_update(row.history, [Turn(row.instruction, row.output)])
         return [*wanted, answers[-1]]
+
+
+def _number(turn: Any, id: str) -> int:
+    """A row's place in its conversation."""
+    try:
+        return int(turn)
+    except (TypeError, ValueError):
+        cause = f"The turn of row {id} is {turn!r}; expected a number, its place in the conversation."
+        raise InputError(cause) from None

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from kullm.errors import InputError, OtherRun, StorageFailed
+from kullm.models.hashes import base_hash as base_hash
 from kullm.models.loading import CARD
-from kullm.models.packaged import PREFIX, unpacked
 
 log = logging.getLogger("kullm")
 
@@ -30,14 +30,12 @@ MANIFEST = "manifest.json"
 _LOADED = (".bin", ".pt", ".pth", ".safetensors")
 """Files that are loaded where they lie in a checkpoint, whoever put them there."""
 
+_MADE_WITH = ("versions", "machine", "distributed", "ids")
+"""What a record says of the programs, the machines and the day: a run goes on with the same ones, a finished model
+stands."""
 
-_OF_MODEL = (".json", ".jinja", ".model", ".txt", ".safetensors", ".bin")
-"""Files of a base model: its settings, its tokenizer, its weights."""
-
-_PIECE, _PIECES = 2**16, 256
-
-_MADE_WITH = ("versions", "machine")
-"""What a record says of the programs and the machine: a run goes on with the same ones, a finished model stands."""
+_NAMED = {"ids": "token ids of the rows, which a chat template that writes the date makes anew each day"}
+"""What is not understood by its name alone."""
 
 
 def is_finished(out: Path, record: Mapping[str, Any]) -> bool:
@@ -50,6 +48,8 @@ def is_finished(out: Path, record: Mapping[str, Any]) -> bool:
             continue
         try:
             other = json.loads((out / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:  # another process has finished the run
+            continue
         except ValueError:
             raise InputError(
                 f"{out / name} is not whole: what this folder holds cannot be told.",
@@ -63,37 +63,6 @@ def is_finished(out: Path, record: Mapping[str, Any]) -> bool:
                 next="Choose another folder, or delete this one.",
             )
     return (out / CARD).exists()
-
-
-def base_hash(base: str) -> dict[str, str]:
-    """What the name of a base model stands for now: the commit of a hub's model, a hash of the files of a folder; or
-    nothing, where the model is not here yet.
-
-    Of a file above 16 MiB the hash takes the size and 256 pieces of 64 KiB that lie evenly in it, the first and the
-    last among them: training a model anew changes them, and 25 GB are done in a second.
-    """
-    folder = unpacked(base) if base.startswith(PREFIX) else Path(base)
-    if not folder.is_dir():
-        from huggingface_hub import try_to_load_from_cache
-        from huggingface_hub.errors import HFValidationError
-
-        try:
-            found = try_to_load_from_cache(base, "config.json")
-        except HFValidationError:
-            return {}
-        return {"base_hash": Path(found).parent.name[:16]} if isinstance(found, str) else {}
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.suffix in _OF_MODEL):
-        if path.name == "generation_config.json":
-            continue
-        size = path.stat().st_size
-        digest.update(json.dumps([path.name, size]).encode())
-        step = max(_PIECE, (size - _PIECE) // (_PIECES - 1))
-        with path.open("rb") as file:
-            for start in range(0, size, step):
-                file.seek(start)
-                digest.update(file.read(_PIECE))
-    return {"base_hash": digest.hexdigest()[:16]}
 
 
 def put(path: Path, content: Mapping[str, Any]) -> None:
@@ -176,12 +145,18 @@ def drop_before(newest: Path, keep: int | None, best: int | None) -> None:
 
 @contextmanager
 def storing(out: Path, last: Path | None = None) -> Iterator[None]:
-    """What goes wrong while files are written in `out`, a full disk above all, as one error; `last` is what is safe."""
+    """What goes wrong while files are written in `out`, a full disk above all, as one error; `last` is what is safe.
+    A lack of memory is none of it.
+    """
     from safetensors import SafetensorError
+
+    from kullm.models.batching import lacks_memory
 
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:  # of files, of torch, of safetensors
+        if lacks_memory(error):
+            raise
         raise StorageFailed(
             f"{out} cannot be written: {(str(error) or type(error).__name__).splitlines()[0]}",
             safe=safe(last),
@@ -256,7 +231,8 @@ def _differences(other: Any, wanted: Mapping[str, Any], before: str = "") -> Ite
             yield from _differences(known, value, f"{before}{key}.")
         elif known != value:
             texts = [json.dumps(one, ensure_ascii=False) for one in (known, value)]
-            yield f"{before}{key} ({texts[0]} there, {texts[1]} here)" if max(map(len, texts)) < 60 else before + key
+            name = before + _NAMED.get(key, key)
+            yield f"{name} ({texts[0]} there, {texts[1]} here)" if max(map(len, texts)) < 60 else name
 
 
 def _sync(folder: Path) -> None:

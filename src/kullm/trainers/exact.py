@@ -18,35 +18,47 @@ from kullm.trainers.packed import tensors
 from kullm.trainers.steps import Pass
 
 
-def exact_way(model: nn.Module, rows: Sequence[Encoded], *, shared: int, packing: bool, quantised: bool) -> Way:
+def exact_way(
+    model: nn.Module, rows: Sequence[Encoded], *, longest: Encoded, shared: int, packing: bool, quantised: bool
+) -> Way:
     """The fastest way whose loss is this model's own, tried on `rows`, which have their first `shared` tokens in
-    common.
+    common, and on the `longest` one, without all of its logits.
 
     Packed rows may see each other in an architecture, or have other positions behind one another; a head may do
     what is not known here. Then the model runs padded, or with all logits.
     """
-    half = next(model.parameters()).dtype.itemsize < 4 or quantised
+    tolerance = 0.05 if quantised else 0.01 if next(model.parameters()).dtype.itemsize < 4 else 1e-4
     with at_rest(model):
         plain = [float(plain_loss(model, row.ids.tolist(), row.answers)) for row in rows]
-        fast = _close(_losses(model, [Pass((row,), packed=False) for row in rows], Way(False)), plain, half)
-        packs = packing and _apart(model, rows, shared, Way(True, fast), plain, half)
+        fast = _close(_losses(model, [Pass((row,), packed=False) for row in rows], Way(False)), plain, tolerance)
+        packs = packing and _apart(model, rows, longest, shared, Way(True, fast), plain, tolerance)
     return Way(packs, fast)
 
 
 def _apart(
-    model: nn.Module, rows: Sequence[Encoded], shared: int, way: Way, plain: Sequence[float], half: bool
+    model: nn.Module,
+    rows: Sequence[Encoded],
+    longest: Encoded,
+    shared: int,
+    way: Way,
+    plain: Sequence[float],
+    tolerance: float,
 ) -> bool:
-    """Whether a row in a pack has the loss that it has alone, whatever the row before it says."""
+    """Whether a row in a pack has the loss that it has alone, whatever the row before it says, and the longest row
+    (an attention may have a window) the loss that it has padded.
+    """
     if not getattr(causal(model), "_supports_attention_backend", False):
         return False
     others = [_other(row, shared) for row in rows]
     try:
         losses = _losses(model, [_last((before, row), shared) for before, row in _pairs(rows, rows)], way)
         beside = _losses(model, [_last((before, row), shared) for before, row in _pairs(others, rows)], way)
+        losses += _losses(model, [Pass((longest,))], way)
+        plain = [*plain, *_losses(model, [Pass((longest,), packed=False)], Way(False, way.fast))]
     except (TypeError, ValueError, RuntimeError):  # an architecture that hands nothing on to its attention
         return False
-    return _close(losses, plain, half) and all(
-        abs(one - two) <= (1e-3 if half else 1e-6) * abs(one) for one, two in zip(losses, beside, strict=True)
+    return _close(losses, plain, tolerance) and all(
+        abs(one - two) <= tolerance / 50 * abs(one) for one, two in zip(losses, beside, strict=False)
     )
 
 
@@ -71,8 +83,7 @@ def _losses(model: nn.Module, passes: Sequence[Pass], way: Way) -> list[float]:
         return [float(model(**on(device, tensors(one)))) for one in passes]
 
 
-def _close(found: Sequence[float], wanted: Sequence[float], half: bool) -> bool:
-    tolerance = 0.05 if half else 1e-4
+def _close(found: Sequence[float], wanted: Sequence[float], tolerance: float) -> bool:
     return all(abs(one - two) <= tolerance * max(abs(two), 1e-3) for one, two in zip(found, wanted, strict=True))
 
 

@@ -119,8 +119,8 @@ def merge(path: Path, out: Path, dtype: str) -> None:
     card = json.loads((path / CARD).read_text(encoding="utf-8"))
     source = base_of(path) if is_adapter(path) else str(path)
     tokenizer = load_tokenizer(str(path))
+    load_config(source)  # raises where the base is not to be had; then the hash knows it, too
     if dtype == "auto":
-        load_tokenizer(source)  # raises what there is to say where the base is not to be had
         dtype = _own_dtype(source)
     if is_adapter(path) and base_hash(source).get("base_hash", "") != card.get("base_hash", ""):
         raise InputError(

@@ -17,11 +17,12 @@ from transformers import EarlyStoppingCallback, TrainingArguments
 
 from kullm.errors import KullmError, UsageError
 from kullm.interrupts import Interrupts
+from kullm.models.batching import within_memory
 from kullm.models.loading import resolved
 from kullm.progress import track
 from kullm.trainers import sft
 from kullm.trainers.batches import Encoded
-from kullm.trainers.checkpoints import HISTORY, drop_behind, has_stopped, newest_whole, number, put_lines
+from kullm.trainers.checkpoints import HISTORY, drop_behind, has_stopped, newest_whole, number, put_lines, safe
 from kullm.trainers.exact import exact_way
 from kullm.trainers.loss import Way, computing_loss
 from kullm.trainers.steps import Course, steps
@@ -90,12 +91,10 @@ def fit(model: Any, course: Course, settings: PolyglotLoRA, out: Path, rank: int
             eval_dataset=sft.Steps(held, rank, ranks) if course.aside else None,
             callbacks=[guard, *([EarlyStoppingCallback(settings.patience)] if settings.patience else [])],
         )
-        start = [{"step": 0, "epoch": 0.0, "eval_loss": trainer.held_out()}] if course.aside else []
-        done = trainer.train(resume_from_checkpoint=str(last) if last else None)
-        if sft.anywhere(interrupts.wanted, arguments.device):
-            raise KeyboardInterrupt
-        if course.aside:
-            trainer.evaluate()
+        ran = within_memory(lambda: _run(trainer, interrupts, patient=bool(settings.patience)))
+        if ran is None:
+            raise _no_memory(trainer, course)
+    start, done = ran
     if before == sft.checksums(model) and not trainer.is_deepspeed_enabled:
         raise KullmError(
             f"Nothing was learnt: no weight changed in {done.global_step} steps.",
@@ -105,12 +104,13 @@ def fit(model: Any, course: Course, settings: PolyglotLoRA, out: Path, rank: int
     if rank == 0:
         put_lines(out / HISTORY, [*start, *trainer.state.log_history])
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    held_out = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
     return {
         "steps": done.global_step,
         "first_loss": losses[0] if losses else None,
         "last_loss": losses[-1] if losses else None,
         "held_out_loss_before": start[0]["eval_loss"] if start else None,
-        "held_out_loss": trainer.held_out_loss,
+        "held_out_loss": held_out[-1] if held_out else None,
         "fast_loss": way.fast,
         "packed": way.packed,
         "computed_tokens": course.computed,
@@ -118,10 +118,41 @@ def fit(model: Any, course: Course, settings: PolyglotLoRA, out: Path, rank: int
     }
 
 
+def _run(trainer: sft.SFT, interrupts: Interrupts, *, patient: bool) -> tuple[list[dict[str, float]], Any]:
+    """Train. Gives the entry of the log before the first step, where rows are held out, and what the Trainer says.
+
+    The Trainer looks at the rows held out in its last step; again is looked where then it loaded better weights.
+    """
+    held_out = trainer.eval_dataset is not None
+    start = [{"step": 0, "epoch": 0.0, "eval_loss": trainer.held_out()}] if held_out else []
+    done = trainer.train(resume_from_checkpoint=str(trainer.last) if trainer.last else None)
+    if sft.anywhere(interrupts.wanted, trainer.args.device):
+        raise KeyboardInterrupt
+    known = [entry["step"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    kept = trainer.state.best_global_step if patient else done.global_step
+    if held_out and not (known and known[-1] == kept == done.global_step):
+        trainer.evaluate()
+    return start, done
+
+
+def _no_memory(trainer: sft.SFT, course: Course) -> KullmError:
+    step = min(trainer.state.global_step, len(course.steps) - 1)
+    most = max(one.tokens for one in course.passes(course.step(step)))
+    return KullmError(
+        f"The memory does not suffice for step {step + 1} of {len(course.steps)}: a pass has up to {most:,} tokens.",
+        safe=safe(trainer.last),
+        next="Where there is more memory the same command goes on. To begin anew with less, in another folder: a "
+        "smaller pack_tokens, or gradient_checkpointing=true; kullm train --plan says what fits.",
+    )
+
+
 def _way(model: Any, course: Course, settings: PolyglotLoRA, rank: int) -> Way:
     """The fastest way that is exact for this model in every process; the first one says where one is left out."""
     sample, shared = _sample(course)
-    way = exact_way(model, sample, shared=shared, packing=settings.packing, quantised=bool(settings.quantize))
+    way = exact_way(
+        model, sample, longest=max(course.rows, key=len), shared=shared, packing=settings.packing,
+        quantised=bool(settings.quantize),
+    )  # fmt: skip
     way = Way(*(not sft.anywhere(not yes, model.device) for yes in (way.packed, way.fast)))
     if rank != 0:
         return way

@@ -10,15 +10,17 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kullm.errors import InputError, UsageError
 from kullm.models.loading import CARD, load_causal, load_tokenizer, need_torch, quiet
 from kullm.progress import track
-from kullm.rows import Failures, need, settle
+from kullm.rows import Failure, Failures, need, settle
 from kullm.templates import KULLM, PromptTemplate, record
 from kullm.trainers.batches import Encoded, Tokenised, encode
 from kullm.trainers.card import described, write_card
@@ -32,13 +34,27 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("kullm")
 
+DROPPED = "dropped.jsonl"
+"""The rows that could not be trained on, beside the model."""
+
 _OURS = {
     "output_dir": "out", "seed": "seed", "data_seed": "seed", "max_steps": "epochs", "num_train_epochs": "epochs",
-    "per_device_train_batch_size": "batch", "gradient_accumulation_steps": "batch", "auto_find_batch_size": "batch",
-    "train_sampling_strategy": "batch", "save_steps": "save_steps", "save_only_model": "", "ignore_data_skip": "",
-    "logging_nan_inf_filter": "", "restore_callback_states_from_checkpoint": "",
-}  # fmt: skip
-"""Arguments of the Trainer that decide what is promised here, and the setting that is meant, if there is one."""
+    "learning_rate": "learning_rate", "max_grad_norm": "clip", "gradient_checkpointing": "gradient_checkpointing",
+    "activation_checkpointing": "gradient_checkpointing", "per_device_train_batch_size": "batch",
+    "gradient_accumulation_steps": "batch", "auto_find_batch_size": "batch", "train_sampling_strategy": "batch",
+    "per_device_eval_batch_size": "pack_tokens", "eval_strategy": "held_out and save_steps",
+    "eval_steps": "save_steps", "save_steps": "save_steps", "save_strategy": "save_steps",
+    "load_best_model_at_end": "patience", "metric_for_best_model": "patience", "greater_is_better": "patience",
+} | dict.fromkeys((
+    "save_only_model", "ignore_data_skip", "logging_nan_inf_filter", "restore_callback_states_from_checkpoint",
+    "resume_from_checkpoint", "use_cpu", "do_train", "do_eval", "do_predict", "eval_delay", "eval_on_start",
+    "eval_accumulation_steps", "eval_do_concat_batches", "eval_use_gather_object", "batch_eval_metrics",
+    "bf16_full_eval", "fp16_full_eval", "include_for_metrics", "prediction_loss_only", "label_names",
+    "label_smoothing_factor", "average_tokens_across_devices", "use_liger_kernel", "liger_kernel_config",
+    "torch_empty_cache_steps", "include_num_input_tokens_seen", "remove_unused_columns", "length_column_name",
+), "")  # fmt: skip
+"""Arguments of the Trainer that decide what is promised here, or that nothing here looks at (as those that begin with
+dataloader_), and the setting that is meant, if there is one."""
 
 _NEUTRAL = (
     "report_to", "run_name", "project", "trackio_space_id", "disable_tqdm", "save_total_limit", "logging_strategy",
@@ -135,10 +151,10 @@ class PolyglotLoRA:
         if not isinstance(self.arguments, Mapping):
             raise UsageError(f"arguments is {self.arguments!r}; expected names and values of TrainingArguments.")
         for name in self.arguments:
-            if name in _OURS:
+            if name in _OURS or name.startswith("dataloader_"):
                 raise UsageError(
-                    f"arguments.{name} would undo what is promised of resuming and of the steps.",
-                    next=f"Set {_OURS[name]}." if _OURS[name] else "Leave it out.",
+                    f"arguments.{name} would undo what is promised of a run, or do nothing.",
+                    next=f"Set {_OURS[name]}." if _OURS.get(name) else "Leave it out.",
                 )
         if self.load_in_8bit and self.load_in_4bit:
             raise UsageError("load_in_8bit and load_in_4bit exclude each other.")
@@ -164,6 +180,7 @@ class PolyglotLoRA:
         """
         need(rows, ("id", "instruction", "input", "output"), stage="train")
         need_torch(self.base)
+        self._check_arguments()
         out, rank, ranks = Path(out), int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         if hasattr(template, "bind"):  # the tokenizer's own
             template = template.bind(load_tokenizer(self.base))
@@ -172,6 +189,7 @@ class PolyglotLoRA:
             log.info("train: %s holds this model already", out)
             if rank == 0:
                 _tidy(out)
+                settle(_dropped(out), failures, stage="train", kept=Checkpoint(out).card["rows"])
             return Checkpoint(out)
         dtype = "float32" if self.lora is None else self.dtype
         model, tokenizer = load_causal(self.base, dtype=dtype, device=_device(ranks), quantize=self.quantize)
@@ -182,6 +200,8 @@ class PolyglotLoRA:
         if jinja := getattr(template, "jinja", None):
             tokenizer.chat_template = jinja(tokenizer)
         data = self.tokenise(rows, template, tokenizer)
+        made_of["ids"] = _of_ids(data.rows)  # the record knows the template's text, which may write the date
+        is_finished(out, made_of)
         if rank == 0:
             settle(data.failures, failures, stage="train", kept=len(data.rows))
             with storing(out):
@@ -215,7 +235,7 @@ class PolyglotLoRA:
 
     def course(self, rows: Sequence[Encoded], device: str) -> Course:
         """The run's steps and passes, and the rows that are held out, on a `device` such as "cpu" or "cuda"."""
-        count = int(self.held_out if self.held_out >= 1 else self.held_out * len(rows))
+        count = int(self.held_out) if self.held_out >= 1 else int(self.held_out * len(rows)) or int(self.held_out > 0)
         if count >= len(rows):
             raise UsageError(f"{count} of {len(rows)} rows are to be held out; none is left to train on.")
         aside = set(random.Random(f"{self.seed}/held out").sample(range(len(rows)), count))
@@ -248,8 +268,38 @@ class PolyglotLoRA:
             "template": record(template),
             "data": digest.hexdigest()[:16],
             "processes": ranks,
-            "versions": {name: version(name) for name in ("kullm", "torch", "transformers", "peft")},
+            **({"distributed": self._distributed()} if ranks > 1 else {}),
+            "versions": {name: version(name) for name in self._packages()},
         }
+
+    def _packages(self) -> list[str]:
+        """What the bits of a run depend on."""
+        names = ["kullm", "torch", "transformers", "peft", "accelerate", "tokenizers"]
+        optimiser = str(self.arguments.get("optim", ""))
+        eight = "bnb" in optimiser or optimiser.startswith(("adamw_8bit", "ademamix", "lion", "paged"))
+        return [*names, "bitsandbytes"] if (self.quantize or eight) and find_spec("bitsandbytes") else names
+
+    def _distributed(self) -> str:
+        """How several processes divide the model, as the launcher or `arguments` say: "fsdp", "deepspeed" or "ddp"."""
+        for kind in ("fsdp", "deepspeed"):
+            if self.arguments.get(kind) or os.environ.get(f"ACCELERATE_USE_{kind.upper()}", "").lower() == "true":
+                return kind
+        return "ddp"
+
+    def _check_arguments(self) -> None:
+        """Raise where `arguments` has a name that this version of transformers does not know."""
+        if not self.arguments:
+            return
+        from transformers import TrainingArguments
+
+        known = [one.name for one in fields(TrainingArguments)]
+        for name in self.arguments:
+            if name not in known:
+                near = get_close_matches(name, known, n=1)
+                raise UsageError(
+                    f"arguments.{name} is unknown to TrainingArguments of transformers {version('transformers')}.",
+                    next=f"The nearest is {near[0]}." if near else "Leave it out.",
+                )
 
     def _finish(
         self, out: Path, tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, card: Mapping[str, Any]
@@ -285,10 +335,25 @@ def _counts(data: Tokenised) -> dict[str, Any]:
     }
 
 
+def _of_ids(rows: Sequence[Encoded]) -> str:
+    """A hash of what is trained on: the token ids of every row, and its answers in them."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps([len(row), row.answers]).encode() + row.ids.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _dropped(out: Path) -> list[Failure]:
+    """The rows that a finished run could not train on."""
+    file = out / DROPPED
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return [Failure(**json.loads(line)) for line in lines]
+
+
 def _name_lost(data: Tokenised, out: Path) -> None:
     """Name the rows that were dropped or lost something, in files and in the log."""
     if data.failures:
-        put_lines(out / "dropped.jsonl", map(asdict, data.failures))
+        put_lines(out / DROPPED, map(asdict, data.failures))
     if data.straddling:
         several = ", ".join(data.straddling[:5]) + (", …" if len(data.straddling) > 5 else "")
         log.warning(

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface
 
-from kullm.trainers.batches import Encoded
 from kullm.trainers.steps import Pass
 
 NAME = "kullm_apart"
@@ -83,6 +82,7 @@ def attention(
     sliding_window: int | None = None,
     softcap: float | None = None,
     together: bool | None = None,
+    s_aux: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention of each row to the shared beginning and to itself. `query` is [1, heads, tokens, size]; so is
@@ -90,6 +90,8 @@ def attention(
 
     `together` computes rows of about one length in one call, padded; on a GPU, where a call costs more than padding.
     """
+    if s_aux is not None:
+        raise TypeError("attention sinks are not computed here")
     shared, lengths = rows_apart
     settings: dict[str, Any] = {"scaling": scaling, "dropout": dropout, "window": sliding_window, "softcap": softcap}
     sizes = [shared, *lengths]
@@ -121,6 +123,7 @@ def rows_apart(model: Any) -> Iterator[None]:
         yield
     finally:
         model.config._attn_implementation = before
+        _mask.cache_clear()
 
 
 def _groups(lengths: Sequence[int], *, together: bool) -> list[list[int]]:
@@ -175,8 +178,3 @@ def _mask(size: int, shared: int, window: int | None, device: torch.device) -> T
     queries = keys[:, None] + shared
     seen = keys <= queries
     return seen if window is None else seen & (keys > queries - window)
-
-
-def encoded(ids: Sequence[int], prompt: int, id: str = "") -> Encoded:
-    """A row of which all but the first `prompt` tokens are trained on."""
-    return Encoded(id, np.asarray(ids, dtype=np.int32), ((prompt, len(ids)),))

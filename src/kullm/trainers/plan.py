@@ -204,6 +204,8 @@ def plan_training(
     if rate is not None and not rate > 0:
         raise UsageError(f"rate is {rate}; expected tokens a second, above 0.")
     device, dtype = resolved(device, trainer.dtype)
+    if device != "cpu" and (measure or room is None):
+        _need_gpu(measure)
     tokenizer = load_tokenizer(trainer.base)
     template = template.bind(tokenizer) if hasattr(template, "bind") else template
     data = trainer.tokenise(rows, template, tokenizer)
@@ -354,9 +356,18 @@ def _room(device: str, own: int) -> tuple[int, str]:
         return own + free, "free on this machine, with what this process holds"
     import torch
 
-    if not torch.cuda.is_available():
-        raise UsageError("There is no GPU here to ask for its memory.", next='Say it: memory="80GB" (--memory 80GB).')
     return int(torch.cuda.get_device_properties(0).total_memory), "this GPU"
+
+
+def _need_gpu(measure: bool) -> None:
+    """Raise where there is no GPU to `measure` on, or to ask for its memory."""
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    if measure:
+        raise UsageError("There is no GPU here to measure on.", next="Say the tokens a second: rate=… (--rate).")
+    raise UsageError("There is no GPU here to ask for its memory.", next='Say it: memory="80GB" (--memory 80GB).')
 
 
 def _bytes_in(file: Path) -> int | None:

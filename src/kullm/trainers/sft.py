@@ -71,9 +71,6 @@ class SFT(Trainer):
     `last` is the newest whole checkpoint. Each one is sealed before an older one is deleted, so there always is one.
     """
 
-    held_out_loss: float | None = None
-    """The newest loss of the rows that are held out."""
-
     def __init__(self, *, steps_each_epoch: float, last: Path | None = None, **settings: Any) -> None:
         super().__init__(data_collator=lambda items: items[0], **settings)
         self.remove_callback(PrinterCallback)  # standard output is the caller's
@@ -188,8 +185,7 @@ class SFT(Trainer):
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Take and log the loss of the rows that are held out."""
-        self.held_out_loss = self.held_out()
-        metrics = {f"{metric_key_prefix}_loss": self.held_out_loss}
+        metrics = {f"{metric_key_prefix}_loss": self.held_out()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kullm.errors import InputError, MissingExtra, UsageError
-from kullm.models.huggingface import need_torch, quiet, resolved
+from kullm.models.loading import need_torch, quiet, resolved
 from kullm.remote import Limits
 from kullm.rows import Failure
 
