@@ -192,7 +192,7 @@ def test_in_bfloat16_the_fast_way_is_as_near_to_float32_as_the_plain_loop(tiny: 
 @pytest.mark.parametrize("family", ["gpt_neox", "llama", "gemma2", "gemma3", "qwen2", "opt"])
 def test_the_fastest_way_is_taken_where_it_is_exact(tiny: Path, encoded: list[Encoded], family: str) -> None:
     model = adapted(model_of(tiny, family, **({"max_position_embeddings": 1024} if family == "opt" else {})))
-    tried = {"longest": encoded[3], "quantised": False}
+    tried: dict[str, Any] = {"longest": encoded[3], "quantised": False}
     assert exact_way(model, encoded[:3], shared=20, packing=True, **tried) == Way(True, True)
     assert exact_way(model, encoded[:3], shared=0, packing=False, **tried) == Way(False, True)
 
@@ -203,7 +203,7 @@ def test_a_window_that_only_the_mask_knows_is_seen_on_the_longest_row(tiny: Path
     for layer in model.model.layers:
         layer.self_attn.sliding_window = None
     short = [Encoded(row.id, row.ids[:30], ((20, 30),)) for row in encoded[:3]]
-    tried = {"shared": 0, "packing": True, "quantised": False}
+    tried: dict[str, Any] = {"shared": 0, "packing": True, "quantised": False}
     assert exact_way(model, short, longest=short[0], **tried) == Way(True, True)
     assert exact_way(model, short, longest=encoded[0], **tried) == Way(False, True)
 

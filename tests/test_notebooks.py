@@ -151,7 +151,7 @@ def test_the_quickstart_has_the_settings_of_the_demo() -> None:
         f'"KULLM_EXAMPLE_BASE", "{recipe.train.base}"',
         f'"KULLM_EXAMPLE_EPOCHS", "{settings["epochs"]}"',
         f'"KULLM_EXAMPLE_QUESTIONS", "{questions}"',
-        *(f"{name}={settings[name]}" for name in ("batch", "pack_tokens", "save_steps")),
+        *(f"{name}={settings[name]}" for name in ("batch", "save_steps")),
         f"max_new_tokens={recipe.answer.max_new_tokens}",
     ):
         assert part in code

@@ -175,8 +175,9 @@ class PolyglotLoRA:
         of its input is named in `shortened.jsonl`. Where `out` holds this very run it goes on from its last whole
         checkpoint, or does nothing when it is finished; where it holds another run, an `OtherRun` names what differs.
 
-        Raises `InputError` where no row is left, `KullmError` where a loss, gradient or weight is no number or nothing
-        was learnt, `StorageFailed` on a full disk, and `KeyboardInterrupt` when an interrupted step is saved.
+        Raises `InputError` where no row is left, `KullmError` where a loss, gradient or weight is no number, nothing
+        was learnt or the memory does not suffice, `StorageFailed` on a full disk, and `KeyboardInterrupt` when an
+        interrupted step is saved.
         """
         need(rows, ("id", "instruction", "input", "output"), stage="train")
         need_torch(self.base)

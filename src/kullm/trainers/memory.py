@@ -99,8 +99,8 @@ def _bytes(
         model.activation_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
     model.train()
     live = _Live()
-    half = gpu and resolved(device, settings.dtype)[1] == "bfloat16"
-    autocast = torch.autocast("cpu", torch.bfloat16) if half else nullcontext()
+    half = getattr(torch, resolved(device, settings.dtype)[1])
+    autocast = torch.autocast("cpu", half) if gpu and half != torch.float32 else nullcontext()
     with _no_masks(), FakeTensorMode(allow_non_fake_inputs=True), live:
         _laid_out(model)
         weights = live.now
