@@ -306,6 +306,8 @@ def test_no_file_for_others_names_a_path_of_this_machine(
     said = tuned.save(tmp_path / "said")
     said.describe(evaluation={"answers": str(tmp_path / "answers.jsonl")})
     copy = said.save(tmp_path / "copy", base="EleutherAI/polyglot-ko-1.3b")
+    assert "base_hash" in said.card
+    assert "base_hash" not in copy.card  # which is of the folder: whoever loads the hub's would be refused
     whole = merged.save(tmp_path / "whole", base="EleutherAI/polyglot-ko-1.3b")
     for folder in (copy.path, whole.path):
         for file in folder.iterdir():

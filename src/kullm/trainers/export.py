@@ -98,6 +98,8 @@ def publish(path: Path, out: Path, base: str | None, *, name: str, repo: str = "
             "push_to_hub.",
         )
     copy(path, out, links=links)
+    if base not in (None, card["base"]):
+        card.pop("base_hash", None)  # it is of the folder, and says nothing of the hub's
     card = public(card) | {"base": known or base_name(str(card["base"])), "template": card["template"]}
     put(out / CARD, card)
     if is_adapter(out):
@@ -122,7 +124,8 @@ def merge(path: Path, out: Path, dtype: str) -> None:
     load_config(source)  # raises where the base is not to be had; then the hash knows it, too
     if dtype == "auto":
         dtype = _own_dtype(source)
-    if is_adapter(path) and base_hash(source).get("base_hash", "") != card.get("base_hash", ""):
+    trained_on = card.get("base_hash")
+    if is_adapter(path) and trained_on and base_hash(source).get("base_hash") != trained_on:
         raise InputError(
             f"{source} is another model than the one that this adapter was trained on: its files have changed.",
             next="Put back the base that it was trained on.",
