@@ -120,6 +120,21 @@ def test_jsonl_and_parquet_hold_the_same_rows_at_every_step() -> None:
     assert len(kullm.load("kept.jsonl")) == 3
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--model", "openai:gpt-4", "temperature=0.7"), "temperature=0.7 is not sent to a server"),
+        (("--model", "package:none", "--base-url", "http://localhost:1/v1"), "--base-url is for models of a server"),
+    ],
+)
+def test_what_no_model_would_take_is_an_error(arguments: tuple[str, ...], said: str) -> None:
+    lines(Path("questions.jsonl"), {"instruction": "수도는?"})
+    done = kullm_command("answer", "questions.jsonl", "-o", "answers.jsonl", *arguments, OPENAI_API_KEY="none")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not Path("answers.jsonl").exists()
+
+
 def test_answers_go_through_a_judge_without_a_key_to_a_report() -> None:
     good = {"instruction": "수도는?", "answer": "대한민국의 수도는 서울입니다.", "finish_reason": "stop"}
     looped = good | {"answer": "서울 서울 서울 서울 서울 서울", "finish_reason": "length"}

@@ -19,11 +19,11 @@ import pytest
 
 from chaos_train import MORE_POINTS, POINTS, SETTINGS, SHORT, Runs, Stop, digest, kills, matrix
 from kullm.errors import OtherRun, StorageFailed, UsageError
+from kullm.models.hashes import base_hash
 from kullm.templates import CHAT, KULLM, KULLM_PAPER
 from kullm.trainers import PolyglotLoRA
 from kullm.trainers.checkpoints import (
     MANIFEST,
-    base_hash,
     drop_before,
     drop_behind,
     has_stopped,
@@ -330,7 +330,7 @@ def test_a_base_is_known_by_its_settings_its_tokenizer_and_its_weights(tmp_path:
 
 
 def test_a_model_of_the_hub_is_known_by_its_commit(tmp_path: Path) -> None:
-    code = "import sys; from kullm.trainers.checkpoints import base_hash; print(base_hash('some/model'))"
+    code = "import sys; from kullm.models.hashes import base_hash; print(base_hash('some/model'))"
 
     def found() -> str:
         env = os.environ | {"HF_HUB_CACHE": str(tmp_path)}

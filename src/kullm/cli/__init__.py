@@ -155,6 +155,8 @@ def answer(
     from kullm.answers import answer
     from kullm.sources import load, save
 
+    if base_url and not any(name.startswith("openai:") for name in model):
+        raise UsageError("--base-url is for models of a server.", next="Name one: --model openai:NAME.")
     models = [_model(name, base_url, settings) for name in model]
     save(answer(models, load(str(questions)), memory=memory), out)
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from kullm.errors import InputError, OtherRun, StorageFailed
-from kullm.models.hashes import base_hash as base_hash
 from kullm.models.loading import CARD
 
 log = logging.getLogger("kullm")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from kullm.errors import InputError, KullmError, UsageError
 from kullm.made import digest
+from kullm.models.hashes import base_hash
 from kullm.models.loading import (
     ADAPTER,
     CARD,
@@ -29,7 +30,7 @@ from kullm.models.loading import (
     quiet,
 )
 from kullm.trainers.card import README, base_name, hub_id, public, write_card
-from kullm.trainers.checkpoints import HISTORY, base_hash, put, to_disk
+from kullm.trainers.checkpoints import HISTORY, put, to_disk
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kullm.errors import InputError, UsageError
+from kullm.models.hashes import base_hash
 from kullm.models.loading import CARD, load_causal, load_tokenizer, need_torch, quiet
 from kullm.progress import track
 from kullm.rows import Failure, Failures, need, settle
 from kullm.templates import KULLM, PromptTemplate, record
 from kullm.trainers.batches import Encoded, Tokenised, encode
 from kullm.trainers.card import described, write_card
-from kullm.trainers.checkpoints import RUN, base_hash, is_finished, put, put_lines, storing, to_disk
+from kullm.trainers.checkpoints import RUN, is_finished, put, put_lines, storing, to_disk
 from kullm.trainers.steps import Course, prefixes, steps
 from kullm.trainers.trainer import Checkpoint
 

@@ -63,11 +63,11 @@ class _HeadLoss(torch.autograd.Function):
             wanted = [*([here] if needed else []), *weights]
             if wanted:
                 grads = torch.autograd.grad(found, wanted, of_logits)
-                del found, of_logits
                 if gradient is not None:
                     gradient[part] = grads[0]
                 for sum_, grad in zip(of_weights, grads[len(wanted) - len(weights) :], strict=True):
                     sum_ += grad
+            del found, of_logits  # or two chunks would be held at once
         ctx.save_for_backward(*([gradient] if gradient is not None else []), *of_weights)
         ctx.needed = needed
         return total

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,7 @@ _MAPPED = 2**25
 
 _ALWAYS, _HOLES = 2**26, 0.8
 """What training on a CPU holds beyond what is alive: modules that are loaded late, and holes in the heap, a share of
-the blocks below `_MAPPED`. Fitted to eight trainings of four architectures, of 1 to 268 M weights."""
+the blocks below `_MAPPED`. Fitted to eight trainings of three architectures, of 1 to 268 M weights."""
 
 _CACHED = 0.05
 """The share of a pass that the allocator of a GPU holds beside it. A guess."""
@@ -101,7 +101,7 @@ def _bytes(
     live = _Live()
     half = getattr(torch, resolved(device, settings.dtype)[1])
     autocast = torch.autocast("cpu", half) if gpu and half != torch.float32 else nullcontext()
-    with _no_masks(), FakeTensorMode(allow_non_fake_inputs=True), live:
+    with FakeTensorMode(allow_non_fake_inputs=True), live:
         _laid_out(model)
         weights = live.now
         states = [_states(one, settings) for one in model.parameters() if one.requires_grad]
@@ -249,16 +249,6 @@ def _states(weight: Tensor, settings: PolyglotLoRA) -> list[Tensor]:
     weight.grad = torch.empty_like(weight)
     small = "8bit" in str(settings.arguments.get("optim", ""))
     return [torch.empty_like(weight, dtype=torch.uint8 if small else None) for _ in range(2)]
-
-
-@contextmanager
-def _no_masks() -> Iterator[None]:
-    """Masks that were made for real tensors are not used here, nor those from here later."""
-    packed._mask.cache_clear()
-    try:
-        yield
-    finally:
-        packed._mask.cache_clear()
 
 
 def _layers(config: Any) -> tuple[int, int]:
