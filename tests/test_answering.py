@@ -249,6 +249,7 @@ def test_a_real_lack_of_memory_halves_the_batch_and_is_remembered(tiny: Path, tm
 import logging, resource, sys
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 from pathlib import Path
+from kullm.errors import KullmError
 from kullm.models import HuggingFace, Prompt
 from kullm.templates import PLAIN
 
@@ -264,6 +265,10 @@ model.generate(prompts)
 print("answered", sum(type(one).__name__ == "Completion" for one in made), made[:2] == small)
 leave(-400)  # nothing more at all
 print("alone", type(model.generate(prompts[:1])[0]).__name__)
+try:
+    model = HuggingFace({str(tmp_path / "wide")!r}, PLAIN, dtype="float32").model
+except KullmError as error:
+    print(error)
 """
     # A block of 64 KiB or more goes back to the system when it is freed, and one thread has one heap.
     plain = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
@@ -275,6 +280,7 @@ print("alone", type(model.generate(prompts[:1])[0]).__name__)
     assert counts == sorted(set(counts), reverse=True)  # what did not fit is not tried again
     assert "answered 24 True" in done.stdout, done.stdout + done.stderr
     assert "alone Failure" in done.stdout, done.stdout + done.stderr
+    assert f"The memory does not hold the model '{tmp_path / 'wide'}'." in done.stdout, done.stdout + done.stderr
 
 
 def test_a_prompt_longer_than_the_models_positions_is_a_failure_and_the_others_are_answered(tiny: Path) -> None:

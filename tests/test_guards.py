@@ -257,7 +257,7 @@ def test_a_full_disk_is_one_error_and_leaves_the_last_whole_checkpoint(
 # A memory that does not suffice
 
 
-def ask_for_too_much(*_: Any) -> None:
+def ask_for_too_much(*_: Any, **__: Any) -> None:
     import torch
 
     torch.empty(2**57, dtype=torch.uint8)
@@ -274,6 +274,17 @@ def test_a_lack_of_memory_is_one_error_that_says_what_to_do(models: Path, tmp_pa
     assert re.search(r"pack_tokens.*kullm train --plan", said)
     train(models, out)
     assert digest(out) == whole
+
+
+@pytest.mark.slow
+def test_a_lack_of_memory_before_the_start_names_the_longest_row(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", ask_for_too_much)
+    with pytest.raises(KullmError, match=r"for the longest row alone, row-\d+, of \d+ tokens\.\n.*max_tokens"):
+        train(models, tmp_path / "out")
 
 
 def test_a_lack_of_memory_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:

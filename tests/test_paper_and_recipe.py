@@ -14,7 +14,8 @@ import yaml
 import kullm
 from kullm import paper
 from kullm.errors import InputError, UsageError
-from kullm.recipe import read_recipe, run
+from kullm.recipe import read_recipe
+from kullm.river import run
 from kullm.trainers import LoRA, PolyglotLoRA
 
 DEMO = Path(kullm.__path__[0]) / "demo"

@@ -250,7 +250,7 @@ def run(
 
     Example: kullm run recipe.yaml train.epochs=3
     """
-    from kullm.recipe import run
+    from kullm.river import run
 
     print(run(recipe, out, [*([f"train.base={base}"] if base else []), *(overrides or [])]))
 

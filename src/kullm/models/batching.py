@@ -102,10 +102,10 @@ def lacks_memory(error: BaseException) -> bool:
     """Does this error say that the memory of the GPU, or of this machine, does not suffice?
 
     On a CPU torch has no class of its own for it, but a message of the allocator; oneDNN, which gets no memory for a
-    kernel that it knows, says that it could not create it.
+    kernel that it knows, says that it could not create it; and a file that cannot be mapped is an OSError.
     """
     import torch
 
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error)))
+    return isinstance(error, RuntimeError | OSError) and bool(_NO_MEMORY.search(str(error)))

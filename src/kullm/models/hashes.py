@@ -14,6 +14,9 @@ from kullm.models.packaged import PREFIX, unpacked
 _OF_MODEL = (".json", ".jinja", ".model", ".txt", ".safetensors", ".bin")
 """Files of a base model: its settings, its tokenizer, its weights."""
 
+_BESIDE = (CARD, "generation_config.json")
+"""What decides nothing here: a card is written anew by `describe`, and decoding settings are said by whoever asks."""
+
 _PIECE, _PIECES = 2**16, 256
 
 
@@ -34,18 +37,7 @@ def base_hash(base: str) -> dict[str, str]:
         except HFValidationError:
             return {}
         return {"base_hash": Path(found).parent.name[:16]} if isinstance(found, str) else {}
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.suffix in _OF_MODEL):
-        if path.name == "generation_config.json":
-            continue
-        size = path.stat().st_size
-        digest.update(json.dumps([path.name, size]).encode())
-        step = max(_PIECE, (size - _PIECE) // (_PIECES - 1))
-        with path.open("rb") as file:
-            for start in range(0, size, step):
-                file.seek(start)
-                digest.update(file.read(_PIECE))
-    return {"base_hash": digest.hexdigest()[:16]}
+    return {"base_hash": _hash(_files(folder))}
 
 
 def need_base(adapter: Path) -> None:
@@ -63,25 +55,32 @@ def need_base(adapter: Path) -> None:
 
 
 def version_of(name: str) -> str:
-    """A model's name with the hash of its weights where they lie in a folder: trained anew, it is another model.
+    """A model's name with the hash of its files where they lie in a folder: trained anew, it is another model.
 
     An adapter is named after its base, with the base's own hash; its own folder may move.
     """
     folder = Path(name)
     if (folder / ADAPTER).exists():
-        return f"{version_of(base_of(folder))}+{_digest([folder / ADAPTER])}"
-    weights = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]) if folder.is_dir() else []
-    return f"{name}+{_digest(weights)}" if weights else name
+        return f"{version_of(base_of(folder))}+{_hash([folder / ADAPTER])}"
+    return f"{name}+{_hash(_files(folder))}" if folder.is_dir() else name
 
 
-def _digest(files: list[Path]) -> str:
-    """Of the files' bytes. A file that was not written since is not read again."""
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix in _OF_MODEL and path.name not in _BESIDE)
+
+
+def _hash(files: list[Path]) -> str:
+    """Of the files' names and bytes. A file that was not written since is not read again."""
     stamps = [(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    parts = [_sha256(*stamp) for stamp in stamps]
-    return (parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest())[:16]
+    return hashlib.sha256("".join(_of_file(*stamp) for stamp in stamps).encode()).hexdigest()[:16]
 
 
 @lru_cache(maxsize=256)
-def _sha256(file: Path, size: int, written: int) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _of_file(path: Path, size: int, written: int) -> str:
+    digest = hashlib.sha256(json.dumps([path.name, size]).encode())
+    step = max(_PIECE, (size - _PIECE) // (_PIECES - 1))
+    with path.open("rb") as file:
+        for start in range(0, size, step):
+            file.seek(start)
+            digest.update(file.read(_PIECE))
+    return digest.hexdigest()

@@ -11,7 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kullm.errors import InputError, MissingExtra, UsageError
+from kullm.errors import InputError, KullmError, MissingExtra, UsageError
+from kullm.models.batching import lacks_memory
 from kullm.models.packaged import PREFIX, unpacked
 
 if TYPE_CHECKING:
@@ -179,10 +180,17 @@ def _place(name: str) -> str:
 
 @contextmanager
 def _to_be_had(name: str) -> Iterator[None]:
-    """What the libraries raise for a model that they cannot find, as one error."""
+    """What the libraries raise for a model that they cannot find, or that the memory does not hold, as one error."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        if lacks_memory(error):
+            raise KullmError(
+                f"The memory does not hold the model {name!r}.",
+                next="Take a smaller dtype, weights in 8 or 4 bits (load_in_8bit, load_in_4bit), or another device.",
+            ) from None
+        if isinstance(error, RuntimeError | MemoryError):
+            raise
         raise InputError(
             f"The model {name!r} is not to be had; tried a folder of that name, the local cache and the hub: "
             f"{next(iter(str(error).splitlines()), type(error).__name__)}",

@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kullm.errors import InputError, KullmError, UsageError
+from kullm.errors import KullmError, UsageError
 from kullm.made import digest
-from kullm.models.hashes import base_hash
+from kullm.models.hashes import need_base
 from kullm.models.loading import (
     ADAPTER,
     CARD,
@@ -122,15 +122,10 @@ def merge(path: Path, out: Path, dtype: str) -> None:
     card = json.loads((path / CARD).read_text(encoding="utf-8"))
     source = base_of(path) if is_adapter(path) else str(path)
     tokenizer = load_tokenizer(str(path))
-    load_config(source)  # raises where the base is not to be had; then the hash knows it, too
+    if is_adapter(path):
+        need_base(path)
     if dtype == "auto":
         dtype = _own_dtype(source)
-    trained_on = card.get("base_hash")
-    if is_adapter(path) and trained_on and base_hash(source).get("base_hash") != trained_on:
-        raise InputError(
-            f"{source} is another model than the one that this adapter was trained on: its files have changed.",
-            next="Put back the base that it was trained on.",
-        )
     made = {"dtype": dtype} | ({"adapter": digest(path / ADAPTER)} if is_adapter(path) else {})
     if _card_of(out).get("merged") == made:
         return

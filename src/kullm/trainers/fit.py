@@ -67,7 +67,13 @@ def fit(model: Any, course: Course, settings: PolyglotLoRA, out: Path, rank: int
         course = replace(course, steps=course.steps[: number(last)])
     arguments: Any = TrainingArguments(**_arguments(settings, out, len(course.steps), model))
     arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs are used by several processes
-    way = _way(model, course, settings, rank)
+    longest = max(course.rows, key=len)
+    way = within_memory(lambda: _way(model, course, longest, settings, rank))
+    if way is None:
+        raise KullmError(
+            f"The memory does not suffice for the longest row alone, {longest.id}, of {len(longest):,} tokens.",
+            next="Take a smaller max_tokens, or what kullm train --plan says fits.",
+        )
     if arguments.fsdp or os.environ.get("ACCELERATE_USE_FSDP") == "true":
         way = replace(way, fast=False)  # FSDP has the head's weights for a call of its own, not for one in pieces
     course = replace(course, packed=way.packed)
@@ -146,13 +152,12 @@ def _no_memory(trainer: sft.SFT, course: Course) -> KullmError:
     )
 
 
-def _way(model: Any, course: Course, settings: PolyglotLoRA, rank: int) -> Way:
+def _way(model: Any, course: Course, longest: Encoded, settings: PolyglotLoRA, rank: int) -> Way:
     """The fastest way that is exact for this model in every process; the first one says where one is left out."""
     sample, shared = _sample(course)
     way = exact_way(
-        model, sample, longest=max(course.rows, key=len), shared=shared, packing=settings.packing,
-        quantised=bool(settings.quantize),
-    )  # fmt: skip
+        model, sample, longest=longest, shared=shared, packing=settings.packing, quantised=bool(settings.quantize)
+    )
     way = Way(*(not sft.anywhere(not yes, model.device) for yes in (way.packed, way.fast)))
     if rank != 0:
         return way
